@@ -1,0 +1,1 @@
+//! Every child object, as a pure function of the resource.
