@@ -41,7 +41,7 @@ running() {
   process_alive "$dir/etcd.pid" && process_alive "$dir/apiserver.pid" && process_alive "$dir/controller-manager.pid"
 }
 
-kubectl_here() { "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" --request-timeout 5s "$@"; }
+kubectl_here() { "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" --cache-dir "$dir/kubectl" --request-timeout 5s "$@"; }
 
 certificates() {
   pki_ca "$dir/pki" ca

@@ -146,7 +146,9 @@ case $command in
   load)
     need_root "cluster.sh load" "$@"
     load "${@:2}" ;;
-  env) printf 'export KUBECONFIG=%q\nexport PATH=%q:"$PATH"\n' "$ADMIN_KUBECONFIG" "$BIN" ;;
+  env)
+    # shellcheck disable=SC2016 # the user's shell expands it
+    printf 'export KUBECONFIG=%q\nexport PATH=%q:"$PATH"\n' "$ADMIN_KUBECONFIG" "$BIN" ;;
   -h | --help) help_from "$0" ;;
   '') help_from "$0" >&2; exit 64 ;;
   *) usage_error "unknown command $command" ;;

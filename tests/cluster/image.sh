@@ -11,6 +11,7 @@
 # Options:
 #   --user UID[:GID]     numeric user to run as (default: 0:0)
 #   --label KEY=VALUE    label of the image; may be repeated
+#   --workdir PATH       folder in which the program starts (default: /)
 #   --dir PATH           an empty folder that every user may write to; may be repeated
 #   -h, --help           this text
 #
@@ -21,15 +22,16 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib/settings.sh"
 . "$CLUSTER_HOME/lib/say.sh"
 
-user=0:0 labels=() dirs=() words=()
+user=0:0 workdir=/ labels=() dirs=() words=()
 while (($#)); do
   case $1 in
     -h | --help) help_from "$0"; exit 0 ;;
-    --user | --label | --dir)
+    --user | --label | --workdir | --dir)
       (($# > 1)) || usage_error "$1 needs a value"
       case $1 in
         --user) user=$2 ;;
         --label) labels+=("$2") ;;
+        --workdir) workdir=$2 ;;
         --dir) dirs+=("$2") ;;
       esac
       shift 2 ;;
@@ -67,7 +69,7 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root blobs=$work/image/blobs/sha256
 mkdir -p "$root" "$blobs"
 
-# store SOURCE PATH: copies the file that SOURCE leads to.
+# store SOURCE PATH MODE: copies the file that SOURCE leads to.
 store() {
   mkdir -p "$root$(dirname "$2")"
   cp --dereference "$1" "$root$2"
@@ -118,8 +120,8 @@ pack "$work/layer" --directory "$root" .
 put_blob "$work/layer"
 layer=$digest layer_size=$size
 
-printf '{"architecture":"%s","os":"linux","config":{"User":"%s","Entrypoint":[%s],"Env":["PATH=/usr/bin:/bin"],"WorkingDir":"/"%s},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"image.sh"}],"created":"1970-01-01T00:00:00Z"}' \
-  "$architecture" "$user" "$(json_string "$entrypoint")" "${label_json:+,\"Labels\":{$label_json\}}" "$layer" >"$work/config"
+printf '{"architecture":"%s","os":"linux","config":{"User":"%s","Entrypoint":[%s],"Env":["PATH=/usr/bin:/bin"],"WorkingDir":%s%s},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"image.sh"}],"created":"1970-01-01T00:00:00Z"}' \
+  "$architecture" "$user" "$(json_string "$entrypoint")" "$(json_string "$workdir")" "${label_json:+,\"Labels\":{$label_json\}}" "$layer" >"$work/config"
 put_blob "$work/config"
 config=$digest config_size=$size
 

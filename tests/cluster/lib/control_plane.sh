@@ -58,7 +58,7 @@ control_plane_up() {
     --kubeconfig "$STATE/scheduler.kubeconfig" --secure-port 0 --leader-elect=false
 }
 
-kubectl_admin() { "$BIN/kubectl" --kubeconfig "$ADMIN_KUBECONFIG" "$@"; }
+kubectl_admin() { "$BIN/kubectl" --kubeconfig "$ADMIN_KUBECONFIG" --cache-dir "$STATE/kubectl" "$@"; }
 
 control_plane_ready_or_dead() {
   ! process_alive "$RUN/etcd.pid" || ! process_alive "$RUN/apiserver.pid" || kubectl_admin get --raw /readyz
