@@ -1,0 +1,232 @@
+//! Frames on their way to one client: bounded in bytes and in messages, closed when full.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+
+use super::delivery_tally::Receipt;
+use crate::protocol::{close_reason::CloseReason, wire_frame::WireFrame};
+
+/// How much may wait for one client. A queue that would pass either bound is closed with
+/// [`CloseReason::TooSlow`] and what waits in it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Payload bytes.
+    pub bytes: usize,
+    /// Frames.
+    pub messages: usize,
+}
+
+/// A frame in a queue.
+#[derive(Debug)]
+pub struct Outbound {
+    /// What to write.
+    pub frame: WireFrame,
+    /// Who wants to know that it was written.
+    pub receipt: Option<Receipt>,
+}
+
+/// Why a frame was not queued. Its receipt was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The queue was full; the connection is now being closed.
+    #[error("the queue is full")]
+    Full,
+    /// The connection is being closed.
+    #[error("the connection is closing")]
+    Closed,
+}
+
+/// What the session got from [`OutboundQueue::poll_take`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Frames were moved.
+    Frames,
+    /// Nothing is left; close the connection with this reason.
+    Close(CloseReason),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Outbound>,
+    bytes: usize,
+    closing: Option<CloseReason>,
+    gone: bool,
+    waker: Option<Waker>,
+}
+
+impl State {
+    fn close(&mut self, reason: CloseReason) -> Option<Waker> {
+        self.closing = Some(reason);
+        self.waker.take()
+    }
+}
+
+/// Frames on their way to one client. Any thread pushes; one session takes.
+#[derive(Debug)]
+pub struct OutboundQueue {
+    limits: QueueLimits,
+    state: Mutex<State>,
+}
+
+impl OutboundQueue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(limits: QueueLimits) -> Self {
+        Self { limits, state: Mutex::default() }
+    }
+
+    /// Queues a frame.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] closes the connection; [`Refused::Closed`] says that it already is.
+    pub fn push(&self, frame: WireFrame, receipt: Option<Receipt>) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.gone {
+            return Err(Refused::Closed);
+        }
+        let bytes = state.bytes.saturating_add(frame.len());
+        let (waker, dropped) = if bytes > self.limits.bytes || state.frames.len() >= self.limits.messages {
+            state.bytes = 0;
+            let dropped = std::mem::take(&mut state.frames);
+            (state.close(CloseReason::TooSlow), Some(dropped))
+        } else {
+            state.bytes = bytes;
+            state.frames.push_back(Outbound { frame, receipt });
+            (state.waker.take(), None)
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        // Receipts of dropped frames settle outside the lock: they wake other tasks.
+        match dropped {
+            Some(_) => Err(Refused::Full),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the session to close after what is queued now. The first reason wins; returns whether it was this one.
+    pub fn close(&self, reason: CloseReason) -> bool {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.gone {
+            return false;
+        }
+        let waker = state.close(reason);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Queues a last frame, if any, then closes, with no frame of others between. Returns whether the connection
+    /// was open until now.
+    pub fn close_with(&self, last: Option<WireFrame>, reason: CloseReason) -> bool {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.gone {
+            return false;
+        }
+        if let Some(frame) = last {
+            state.bytes = state.bytes.saturating_add(frame.len());
+            state.frames.push_back(Outbound { frame, receipt: None });
+        }
+        let waker = state.close(reason);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Moves all queued frames into `into`; when there are none, says why to close, or waits.
+    pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut Vec<Outbound>) -> Poll<Taken> {
+        let mut state = self.state.lock();
+        if !state.frames.is_empty() {
+            state.bytes = 0;
+            into.extend(state.frames.drain(..));
+            return Poll::Ready(Taken::Frames);
+        }
+        if let Some(reason) = &state.closing {
+            return Poll::Ready(Taken::Close(reason.clone()));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The session has ended: nothing is taken any more, and what waits is dropped.
+    pub fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.gone = true;
+        state.bytes = 0;
+        let dropped = std::mem::take(&mut state.frames);
+        drop(state);
+        drop(dropped);
+    }
+
+    /// Frames and payload bytes that wait.
+    #[must_use]
+    pub fn depth(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.frames.len(), state.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::task::noop_waker_ref;
+
+    use super::*;
+    use crate::local::delivery_tally::DeliveryTally;
+
+    fn queue(bytes: usize, messages: usize) -> OutboundQueue {
+        OutboundQueue::new(QueueLimits { bytes, messages })
+    }
+
+    fn frame(length: usize) -> WireFrame {
+        WireFrame::new("x".repeat(length))
+    }
+
+    fn take(queue: &OutboundQueue) -> (Poll<Taken>, usize) {
+        let mut into = Vec::new();
+        let taken = queue.poll_take(&mut Context::from_waker(noop_waker_ref()), &mut into);
+        (taken, into.len())
+    }
+
+    #[test]
+    fn frames_come_out_before_the_close() {
+        let queue = queue(100, 10);
+        queue.push(frame(1), None).unwrap();
+        assert!(queue.close_with(Some(frame(2)), CloseReason::Restart));
+        assert!(!queue.close(CloseReason::Overloaded), "the first reason wins");
+        assert_eq!(queue.push(frame(1), None), Err(Refused::Closed));
+        assert_eq!(take(&queue), (Poll::Ready(Taken::Frames), 2));
+        assert_eq!(take(&queue), (Poll::Ready(Taken::Close(CloseReason::Restart)), 0));
+    }
+
+    #[test]
+    fn either_bound_closes_a_slow_reader_and_settles_what_waited() {
+        for queue in [queue(10, 100), queue(1000, 2)] {
+            let tally = DeliveryTally::new();
+            queue.push(frame(5), Some(tally.receipt())).unwrap();
+            queue.push(frame(5), Some(tally.receipt())).unwrap();
+            assert_eq!(queue.push(frame(1), Some(tally.receipt())), Err(Refused::Full));
+            assert_eq!(futures::FutureExt::now_or_never(tally.settled()), Some(0));
+            assert_eq!(take(&queue), (Poll::Ready(Taken::Close(CloseReason::TooSlow)), 0));
+        }
+    }
+
+    #[test]
+    fn an_abandoned_queue_takes_nothing() {
+        let queue = queue(100, 10);
+        let tally = DeliveryTally::new();
+        queue.push(frame(1), Some(tally.receipt())).unwrap();
+        queue.abandon();
+        assert_eq!(futures::FutureExt::now_or_never(tally.settled()), Some(0));
+        assert_eq!(queue.push(frame(1), None), Err(Refused::Closed));
+        assert_eq!(queue.depth(), (0, 0));
+    }
+}

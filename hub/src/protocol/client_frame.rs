@@ -1,0 +1,156 @@
+//! What a client sends: one JSON object per text frame.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    error_code::ErrorCode,
+    message::{Message, RawMessage},
+};
+use crate::identity::{MessageId, UserId};
+
+/// A frame that can be acted on.
+#[derive(Debug, Clone)]
+pub enum ClientFrame {
+    /// Asks for a `pong`.
+    Ping {
+        /// Returned in the `pong`.
+        message_id: Option<MessageId>,
+    },
+    /// A message for another user.
+    Message(Box<ClientMessage>),
+}
+
+/// A message for another user. Its `sender` field, if any, is ignored: the hub knows who speaks.
+#[derive(Debug, Clone)]
+pub struct ClientMessage {
+    /// For whom.
+    pub receiver: UserId,
+    /// What.
+    pub message: Message,
+}
+
+/// A frame that cannot be acted on; the connection goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct BadFrame {
+    /// The stable word.
+    pub code: ErrorCode,
+    /// What to change; a JSON error names line and column.
+    pub detail: String,
+    /// The frame's own id, where it could be read.
+    pub message_id: Option<MessageId>,
+}
+
+/// Reads one frame.
+///
+/// # Errors
+/// [`BadFrame`] with the code and sentence to answer.
+pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
+    let raw: RawFields = serde_json::from_str(text).map_err(|e| BadFrame {
+        code: ErrorCode::BadRequest,
+        detail: format!("the frame is not a JSON object of the documented form: {e}"),
+        message_id: None,
+    })?;
+    let message_id = raw.message_id.as_deref().and_then(|id| MessageId::new(id).ok());
+    let bad = |code, detail: String| BadFrame { code, detail, message_id: message_id.clone() };
+    let bad_request = |detail: String| bad(ErrorCode::BadRequest, detail);
+
+    let RawFields { message_type, message_id: raw_id, content, data, receiver, group, store } = raw;
+    let message =
+        RawMessage { message_type, message_id: raw_id, content, data }.check().map_err(bad_request)?;
+    match message.message_type.as_str() {
+        "ping" => return Ok(ClientFrame::Ping { message_id: message.message_id }),
+        word @ ("join" | "leave" | "ack" | "auth") => {
+            return Err(bad_request(format!("message_type {word:?} is not built yet in this release")));
+        }
+        word if message.message_type.is_reserved() => {
+            return Err(bad(
+                ErrorCode::NotPermitted,
+                format!("message_type {word:?} is reserved for the hub"),
+            ));
+        }
+        _ => {}
+    }
+    if store.is_some_and(|store| store.get() != "null" && store.get() != "false") {
+        return Err(bad(ErrorCode::NotPermitted, "clients cannot ask for store".to_owned()));
+    }
+    let receiver = match (receiver, group) {
+        (Some(_), Some(_)) => return Err(bad_request("give a receiver or a group, not both".to_owned())),
+        (None, Some(_)) => {
+            return Err(bad_request("sending to a group is not built yet in this release".to_owned()));
+        }
+        (None, None) => return Err(bad_request("the receiver is missing".to_owned())),
+        (Some(receiver), None) if receiver == "@backend" => {
+            return Err(bad_request("the receiver @backend is not built yet in this release".to_owned()));
+        }
+        (Some(receiver), None) => {
+            UserId::new(&receiver).map_err(|e| bad(ErrorCode::InvalidUserId, format!("receiver: {e}")))?
+        }
+    };
+    Ok(ClientFrame::Message(Box::new(ClientMessage { receiver, message })))
+}
+
+/// The fields of a frame, in whatever order; unknown ones are ignored.
+#[derive(Deserialize)]
+struct RawFields {
+    message_type: Option<String>,
+    message_id: Option<String>,
+    content: Option<Box<RawValue>>,
+    data: Option<Box<RawValue>>,
+    receiver: Option<String>,
+    group: Option<String>,
+    store: Option<Box<RawValue>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_and_its_payload_kept_as_written() {
+        let text = r#"{"message_type":"text","receiver":"bob","content":"h\u00fc","data":{"a": 1},"message_id":"m1","sender":"eve"}"#;
+        let ClientFrame::Message(frame) = parse(text).unwrap() else { unreachable!() };
+        assert_eq!(frame.receiver.as_str(), "bob");
+        assert_eq!(frame.message.content.unwrap().get(), r#""h\u00fc""#);
+        assert_eq!(frame.message.data.unwrap().get(), r#"{"a": 1}"#);
+        assert!(matches!(parse(r#"{"message_type":"ping"}"#), Ok(ClientFrame::Ping { message_id: None })));
+    }
+
+    #[test]
+    fn bad_frames_name_code_and_fault() {
+        use ErrorCode::{BadRequest, InvalidUserId, NotPermitted};
+        let cases = [
+            ("", BadRequest, "the frame is not a JSON object of the documented form: EOF"),
+            ("[1]", BadRequest, "the frame is not"),
+            ("{\"receiver\":", BadRequest, "the frame is not"),
+            ("{\"receiver\":5}", BadRequest, "the frame is not"),
+            ("{}", BadRequest, "the receiver is missing"),
+            ("{\"receiver\":\"a b\"}", InvalidUserId, "receiver: user id contains ' '"),
+            ("{\"receiver\":\"@backend\"}", BadRequest, "the receiver @backend is not built yet"),
+            ("{\"receiver\":\"@x\"}", InvalidUserId, "receiver: user id must not begin"),
+            ("{\"group\":\"g\"}", BadRequest, "sending to a group is not built yet"),
+            ("{\"group\":\"g\",\"receiver\":\"b\"}", BadRequest, "give a receiver or a group"),
+            ("{\"receiver\":\"b\",\"content\":{}}", BadRequest, "content must be a string"),
+            ("{\"receiver\":\"b\",\"store\":true}", NotPermitted, "clients cannot ask for store"),
+            (
+                "{\"message_type\":\"kick_out\",\"receiver\":\"b\"}",
+                NotPermitted,
+                "message_type \"kick_out\" is reserved",
+            ),
+            (
+                "{\"message_type\":\"join\",\"group\":\"g\"}",
+                BadRequest,
+                "message_type \"join\" is not built yet",
+            ),
+            ("{\"message_type\":\"No Type\",\"receiver\":\"b\"}", BadRequest, "message_type contains 'N'"),
+        ];
+        for (text, code, why) in cases {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.code, code, "{text}");
+            assert!(error.detail.starts_with(why), "{text}: {}", error.detail);
+        }
+        let error = parse(r#"{"message_id":"m9"}"#).unwrap_err();
+        assert_eq!(error.message_id, Some(MessageId::new("m9").unwrap()));
+    }
+}

@@ -1,0 +1,133 @@
+//! What one PUBLISH carries: a header that names the source, then envelopes.
+//!
+//! Layout, little endian: `version u8, node id length u8, node id, incarnation length u8, incarnation,
+//! batch sequence u64`, then per envelope `length u32, envelope` until the end.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::envelope::{Envelope, MalformedEnvelope, take_short_text, text};
+use crate::identity::{NodeId, NodeInstance};
+
+/// The format's version. A release reads its own and the one before.
+pub const VERSION: u8 = 1;
+
+/// Who sent a batch, and which one of its batches on that channel it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// The sending node in its life at that time.
+    pub source: NodeInstance,
+    /// Rises by one per batch from one source to one channel, from 1.
+    pub sequence: u64,
+}
+
+impl BatchHeader {
+    /// Begins a batch in `out`.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(VERSION);
+        for part in [self.source.node.to_string(), self.source.incarnation.to_string()] {
+            // A node id has at most 63 bytes, an incarnation at most 43.
+            out.put_u8(u8::try_from(part.len()).unwrap_or(u8::MAX));
+            out.put_slice(part.as_bytes());
+        }
+        out.put_u64_le(self.sequence);
+    }
+}
+
+/// Bytes that an envelope of `encoded_len` bytes takes in a batch.
+#[must_use]
+pub fn framed_len(encoded_len: usize) -> usize {
+    4 + encoded_len
+}
+
+/// Appends one envelope to a batch begun by [`BatchHeader::encode`].
+pub fn append(envelope: &Envelope, out: &mut BytesMut) {
+    out.put_u32_le(u32::try_from(envelope.encoded_len()).unwrap_or(u32::MAX));
+    envelope.encode(out);
+}
+
+/// A batch as read from the wire. `envelopes` keeps the places: `None` is a kind of a newer release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Who sent it.
+    pub header: BatchHeader,
+    /// The envelopes in order; the index is the place that a report names.
+    pub envelopes: Vec<Option<Envelope>>,
+}
+
+impl Batch {
+    /// Reads a whole batch; payloads share the memory of `bytes`.
+    ///
+    /// # Errors
+    /// [`MalformedEnvelope`] when any part breaks the layout: then nothing of the batch is used.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, MalformedEnvelope> {
+        let version = bytes.try_get_u8().map_err(|_| MalformedEnvelope::Truncated)?;
+        if version != VERSION {
+            return Err(MalformedEnvelope::Version(version));
+        }
+        let node = NodeId::new(text(&take_short_text(&mut bytes)?)?)?;
+        let incarnation = text(&take_short_text(&mut bytes)?)?.parse()?;
+        let sequence = bytes.try_get_u64_le().map_err(|_| MalformedEnvelope::Truncated)?;
+        let mut envelopes = Vec::new();
+        while !bytes.is_empty() {
+            let length = bytes.try_get_u32_le().map_err(|_| MalformedEnvelope::Truncated)?;
+            let length = usize::try_from(length).map_err(|_| MalformedEnvelope::Truncated)?;
+            if bytes.len() < length {
+                return Err(MalformedEnvelope::Truncated);
+            }
+            envelopes.push(Envelope::decode(bytes.split_to(length))?);
+        }
+        Ok(Self { header: BatchHeader { source: NodeInstance { node, incarnation }, sequence }, envelopes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{identity::UserId, protocol::envelope::Kind};
+
+    fn batch(count: u64) -> (BatchHeader, Vec<Envelope>, Bytes) {
+        let header = BatchHeader { source: "chat-0#k3x9.2".parse().unwrap(), sequence: 41 };
+        let envelopes: Vec<_> = (0..count)
+            .map(|number| Envelope {
+                kind: Kind::Deliver,
+                wants_report: number % 2 == 0,
+                number,
+                subject: Some(UserId::new(format!("user-{number}")).unwrap()),
+                payload: Bytes::from(vec![b'x'; usize::try_from(number).unwrap()]),
+            })
+            .collect();
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        for envelope in &envelopes {
+            append(envelope, &mut out);
+        }
+        (header, envelopes, out.freeze())
+    }
+
+    #[test]
+    fn a_batch_survives_the_wire() {
+        for count in [0, 1, 300] {
+            let (header, envelopes, bytes) = batch(count);
+            let read = Batch::decode(bytes).unwrap();
+            assert_eq!(read.header, header);
+            assert_eq!(read.envelopes.into_iter().map(Option::unwrap).collect::<Vec<_>>(), envelopes);
+        }
+    }
+
+    #[test]
+    fn broken_bytes_are_errors_and_never_panics() {
+        let (_, _, bytes) = batch(3);
+        for end in 0..bytes.len() {
+            let _ = Batch::decode(bytes.slice(..end));
+        }
+        for position in 0..bytes.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut broken = bytes.to_vec();
+                broken[position] = value;
+                let _ = Batch::decode(Bytes::from(broken));
+            }
+        }
+        assert_eq!(Batch::decode(Bytes::from_static(&[9])), Err(MalformedEnvelope::Version(9)));
+        assert_eq!(Batch::decode(Bytes::new()), Err(MalformedEnvelope::Truncated));
+    }
+}

@@ -1,0 +1,11 @@
+//! What travels: frames between clients and the hub, envelopes between nodes. Pure: no I/O, no clock.
+
+pub mod client_frame;
+pub mod close_reason;
+pub mod envelope;
+pub mod envelope_batch;
+pub mod error_code;
+pub mod message;
+pub mod send_result;
+pub mod server_frame;
+pub mod wire_frame;

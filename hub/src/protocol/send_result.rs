@@ -1,0 +1,162 @@
+//! What the hub answers to sends, broadcasts, kicks and questions: the JSON of API and frames.
+
+use serde::Serialize;
+
+use super::error_code::ErrorCode;
+use crate::identity::{ClientId, ConnectionId, MessageId, NodeId, UserId};
+
+/// What happened to a message for one user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SendStatus {
+    /// On its way; nobody waited.
+    Accepted,
+    /// In the kernel buffer of at least one connection, and no node was silent.
+    Delivered,
+    /// The user has no connection.
+    Offline,
+    /// Sent, but no report came in time: may have been delivered.
+    Unknown,
+    /// Some connections got it, some nodes were silent: the count is a lower bound.
+    Partial,
+    /// Certainly not delivered.
+    Failed,
+}
+
+impl SendStatus {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Delivered => "delivered",
+            Self::Offline => "offline",
+            Self::Unknown => "unknown",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Connections reached on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeCount {
+    /// The node.
+    pub node_id: NodeId,
+    /// Connections that got the frame there.
+    pub connections: u32,
+}
+
+/// Why a message was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SendError {
+    /// The stable word.
+    pub code: ErrorCode,
+    /// A sentence about it.
+    pub detail: String,
+}
+
+/// The answer to a send to one user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SendResult {
+    /// The hub's id of the message, a ULID.
+    pub id: String,
+    /// The caller's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// What happened.
+    pub status: SendStatus,
+    /// Connections that got the frame, on all nodes.
+    pub connections: u32,
+    /// The same by node; only nodes with at least one.
+    pub nodes: Vec<NodeCount>,
+    /// Repeats after the first try.
+    pub total_retries: u32,
+    /// From acceptance to answer, in milliseconds.
+    pub total_duration_ms: u64,
+    /// Why not, where something went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<SendError>,
+}
+
+/// What happened to a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BroadcastStatus {
+    /// On its way; nobody waited.
+    Accepted,
+    /// Every node confirmed.
+    Complete,
+    /// Some nodes were silent: the count is a lower bound.
+    Partial,
+}
+
+impl BroadcastStatus {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// The answer to a broadcast.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BroadcastResult {
+    /// The hub's id of the message, a ULID.
+    pub id: String,
+    /// What happened.
+    pub status: BroadcastStatus,
+    /// Nodes alive when it was accepted, the own one included.
+    pub nodes_expected: u32,
+    /// Nodes that confirmed in time, the own one included.
+    pub nodes_answered: u32,
+    /// Connections that got the frame, on the nodes that confirmed.
+    pub connections: u32,
+}
+
+/// The answer to a kick.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KickResult {
+    /// Who was kicked.
+    pub user_id: UserId,
+    /// Connections closed, on the nodes that answered.
+    pub kicked_connections: u32,
+    /// Nodes that had to be asked, the own one included when it had connections.
+    pub nodes_expected: u32,
+    /// Nodes that answered in time.
+    pub nodes_answered: u32,
+    /// Whether a notice was put before the close of at least one connection.
+    pub notification_sent: bool,
+}
+
+/// One connection of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UserConnection {
+    /// Which.
+    pub connection_id: ConnectionId,
+    /// The device.
+    pub client_id: ClientId,
+    /// Where.
+    pub node_id: NodeId,
+    /// Since when, RFC 3339.
+    pub connected_at: String,
+    /// The client's address.
+    pub remote_address: String,
+}
+
+/// The answer to "where is this user".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UserLocation {
+    /// Who.
+    pub user_id: UserId,
+    /// Whether there is any connection.
+    pub online: bool,
+    /// Nodes with at least one, sorted.
+    pub nodes: Vec<NodeId>,
+    /// The connections, oldest first.
+    pub connections: Vec<UserConnection>,
+}

@@ -1,0 +1,234 @@
+//! What the hub sends to a client: one JSON object per text frame, encoded once.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{error_code::ErrorCode, message::Message, send_result::SendResult, wire_frame::WireFrame};
+use crate::identity::{ClientId, ConnectionId, MessageId, NodeId, UserId};
+
+/// The first frame on every connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Welcome<'a> {
+    /// The connection's id.
+    pub connection_id: ConnectionId,
+    /// The device.
+    pub client_id: &'a ClientId,
+    /// Who the hub takes the client for.
+    pub user_id: &'a UserId,
+    /// The node that serves it.
+    pub node_id: &'a NodeId,
+    /// How often the hub pings, and the client should where it cannot see pings.
+    pub ping_interval: Duration,
+}
+
+/// Serializing these structs cannot fail: their keys are strings and no `Serialize` of theirs returns an error.
+fn encode(frame: &impl Serialize) -> WireFrame {
+    WireFrame::new(serde_json::to_string(frame).unwrap_or_default())
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `welcome`.
+#[must_use]
+pub fn welcome(welcome: &Welcome<'_>) -> WireFrame {
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'static str,
+        connection_id: ConnectionId,
+        client_id: &'a ClientId,
+        user_id: &'a UserId,
+        node_id: &'a NodeId,
+        resumed: bool,
+        ping_interval_ms: u64,
+    }
+    encode(&Frame {
+        message_type: "welcome",
+        connection_id: welcome.connection_id,
+        client_id: welcome.client_id,
+        user_id: welcome.user_id,
+        node_id: welcome.node_id,
+        resumed: false,
+        ping_interval_ms: whole_millis(welcome.ping_interval),
+    })
+}
+
+/// A message as its receivers get it.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The hub's id, a ULID.
+    pub id: &'a str,
+    /// Who sent it; none for the backend.
+    pub sender: Option<&'a UserId>,
+    /// For whom; none for a broadcast.
+    pub receiver: Option<&'a UserId>,
+    /// When the hub accepted it, RFC 3339 with milliseconds.
+    pub create_at: &'a str,
+}
+
+/// A message, `message_type` as its sender chose it.
+#[must_use]
+pub fn message(message: &Message, outgoing: &Outgoing<'_>) -> WireFrame {
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'a str,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id: Option<&'a MessageId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sender: Option<&'a UserId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        receiver: Option<&'a UserId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        content: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a RawValue>,
+        create_at: &'a str,
+    }
+    encode(&Frame {
+        message_type: message.message_type.as_str(),
+        id: outgoing.id,
+        message_id: message.message_id.as_ref(),
+        sender: outgoing.sender,
+        receiver: outgoing.receiver,
+        content: message.content.as_deref(),
+        data: message.data.as_deref(),
+        create_at: outgoing.create_at,
+    })
+}
+
+/// `pong`.
+#[must_use]
+pub fn pong(message_id: Option<&MessageId>) -> WireFrame {
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id: Option<&'a MessageId>,
+    }
+    encode(&Frame { message_type: "pong", message_id })
+}
+
+/// `result`: what became of the client's own message.
+#[must_use]
+pub fn result(message_id: &MessageId, result: &SendResult) -> WireFrame {
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'static str,
+        message_id: &'a MessageId,
+        id: &'a str,
+        status: &'static str,
+        connections: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a super::send_result::SendError>,
+    }
+    encode(&Frame {
+        message_type: "result",
+        message_id,
+        id: &result.id,
+        status: result.status.as_str(),
+        connections: result.connections,
+        error: result.error.as_ref(),
+    })
+}
+
+/// `error`: why a frame was not acted on.
+#[must_use]
+pub fn error(message_id: Option<&MessageId>, code: ErrorCode, detail: &str) -> WireFrame {
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id: Option<&'a MessageId>,
+        code: ErrorCode,
+        content: &'a str,
+    }
+    encode(&Frame { message_type: "error", message_id, code, content: detail })
+}
+
+/// `going_away`: the node closes soon, and how long to wait before connecting again.
+#[must_use]
+pub fn going_away(reason: &str, retry_after: Duration) -> WireFrame {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        reason: &'a str,
+        retry_after_ms: u64,
+    }
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'static str,
+        data: Data<'a>,
+    }
+    let data = Data { reason, retry_after_ms: whole_millis(retry_after) };
+    encode(&Frame { message_type: "going_away", data })
+}
+
+/// `auth_expiring`: the token ends in that time.
+#[must_use]
+pub fn auth_expiring(expires_in: Duration) -> WireFrame {
+    #[derive(Serialize)]
+    struct Data {
+        expires_in_ms: u64,
+    }
+    #[derive(Serialize)]
+    struct Frame {
+        message_type: &'static str,
+        data: Data,
+    }
+    encode(&Frame { message_type: "auth_expiring", data: Data { expires_in_ms: whole_millis(expires_in) } })
+}
+
+/// `kick_out`: the notice before a kick's close.
+#[must_use]
+pub fn kick_out(text: &str, reason: &str) -> WireFrame {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        reason: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'static str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        content: &'a str,
+        data: Data<'a>,
+    }
+    encode(&Frame { message_type: "kick_out", content: text, data: Data { reason } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::parse_send;
+
+    fn text(frame: &WireFrame) -> &str {
+        std::str::from_utf8(frame.bytes()).unwrap()
+    }
+
+    #[test]
+    fn frames_are_those_of_the_protocol() {
+        let (body, _) = parse_send(br#"{"content":"hi","data":{"x": [1, 2]},"message_id":"m7"}"#).unwrap();
+        let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
+        let at = "2026-11-23T10:00:00.123Z";
+        let outgoing = Outgoing { id: "01J", sender: Some(&bob), receiver: Some(&alice), create_at: at };
+        assert_eq!(
+            text(&message(&body, &outgoing)),
+            r#"{"message_type":"text","id":"01J","message_id":"m7","sender":"bob","receiver":"alice","content":"hi","data":{"x": [1, 2]},"create_at":"2026-11-23T10:00:00.123Z"}"#
+        );
+        assert_eq!(text(&pong(None)), r#"{"message_type":"pong"}"#);
+        assert_eq!(
+            text(&error(None, ErrorCode::NotPermitted, "no")),
+            r#"{"message_type":"error","code":"not_permitted","content":"no"}"#
+        );
+        assert_eq!(
+            text(&going_away("restart", Duration::from_millis(840))),
+            r#"{"message_type":"going_away","data":{"reason":"restart","retry_after_ms":840}}"#
+        );
+        assert_eq!(
+            text(&kick_out("bye", "spam")),
+            r#"{"message_type":"kick_out","content":"bye","data":{"reason":"spam"}}"#
+        );
+    }
+}

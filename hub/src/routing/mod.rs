@@ -1,0 +1,11 @@
+//! Decisions: who gets a message, through which nodes, and what is answered.
+
+pub mod broadcast;
+pub mod inbound;
+pub mod kick;
+pub mod ports;
+pub mod registry;
+pub mod retry;
+pub mod router;
+pub mod send;
+pub mod tally;

@@ -1,0 +1,246 @@
+//! What routing needs from the cluster. Implemented over Redis and in memory by `cluster/`.
+
+use std::time::{Duration, SystemTime};
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{
+    identity::{ClientId, ConnectionId, Incarnation, NodeId, NodeInstance, UserId},
+    protocol::envelope::{Envelope, ReportStatus},
+};
+
+/// Carries envelopes to other nodes. Never to the own node: local delivery is routing's work.
+pub trait ClusterBus: Send + Sync {
+    /// Queues an envelope for one node and waits for its report, at most `timeout`.
+    fn request(
+        &self,
+        target: &NodeInstance,
+        envelope: Envelope,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Answer, BusError>>;
+
+    /// Queues an envelope for one node; nobody waits.
+    ///
+    /// # Errors
+    /// [`BusError`] when it is known at once that the envelope will not leave.
+    fn post(&self, target: &NodeInstance, envelope: Envelope) -> Result<(), BusError>;
+
+    /// Publishes to every node and collects the reports of `expected` for at most `timeout`.
+    /// The own node hears nothing of it.
+    fn broadcast(
+        &self,
+        expected: Vec<NodeInstance>,
+        envelope: Envelope,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Vec<(NodeInstance, Answer)>, BusError>>;
+}
+
+/// What another node says it did with an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// What was done.
+    pub status: ReportStatus,
+    /// Connections that got the frame or were closed.
+    pub count: u32,
+}
+
+/// Why there is no answer from another node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// Nobody listens on that node's channel: certainly not delivered.
+    #[error("node {0} is gone")]
+    NodeGone(NodeInstance),
+    /// The queue to that node is full: certainly not sent.
+    #[error("the queue to node {0} is full")]
+    Overloaded(NodeInstance),
+    /// Redis cannot be reached: certainly not sent.
+    #[error("redis is not reachable: {0}")]
+    Unavailable(String),
+    /// Sent, but no report came in time: the frame may have been delivered.
+    #[error("no report from node {0} in time")]
+    NoReport(NodeInstance),
+}
+
+/// What routing does with an envelope from another node. The bus calls it in the order of arrival per source
+/// and subject, never concurrently for one subject.
+pub trait Inbound: Send + Sync {
+    /// Takes one envelope. Never blocks: what has to be waited for is in the answer.
+    fn handle(&self, source: &NodeInstance, envelope: Envelope) -> Handling;
+}
+
+/// What became of an envelope from another node.
+pub enum Handling {
+    /// Nothing to report.
+    Ignored,
+    /// The report can be sent now.
+    Done(Answer),
+    /// The report waits for sockets; bounded in time by routing. `None`: nothing can be said truthfully, so no
+    /// report is sent.
+    Waiting(BoxFuture<'static, Option<Answer>>),
+}
+
+/// A live connection as the directory keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionRecord {
+    /// Whose.
+    pub user: UserId,
+    /// Which.
+    pub connection: ConnectionId,
+    /// The device; equal to the connection id when the client gave none.
+    pub client: ClientId,
+    /// When it was accepted.
+    pub connected_at: SystemTime,
+    /// The client's address as the hub believes it, `ip:port` or `ip`.
+    pub remote_address: String,
+}
+
+/// One entry of a user's presence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresentConnection {
+    /// Where.
+    pub instance: NodeInstance,
+    /// The rest.
+    pub record: ConnectionRecord,
+}
+
+/// Where a user is, by the directory; entries of dead incarnations are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// Version of the user's entry; 0 when there is none.
+    pub ver: u64,
+    /// Live connections, oldest first.
+    pub connections: Vec<PresentConnection>,
+}
+
+/// Why the directory gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// Redis cannot be reached, or answered with an error.
+    #[error("the registry is not reachable: {0}")]
+    Unavailable(String),
+    /// The user is banned until then.
+    #[error("user is banned")]
+    Banned {
+        /// End of the ban.
+        until: SystemTime,
+        /// Why, as given by whoever banned.
+        reason: String,
+    },
+}
+
+/// Where a node is in its life. The words are those of `/nodes` and `/admin/status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeStatus {
+    /// Serves clients.
+    Active,
+    /// Sends its clients elsewhere.
+    Draining,
+    /// Not yet registered.
+    Starting,
+    /// Ending now; another process may take its place at once.
+    Leaving,
+}
+
+/// The record under a node's lease, and a row of `/nodes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node.
+    pub id: NodeId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// UID of its pod; empty outside Kubernetes.
+    #[serde(default)]
+    pub pod_uid: String,
+    /// Its address.
+    pub ip_address: String,
+    /// Port of its client listener.
+    pub port: u16,
+    /// Port of its API listener.
+    #[serde(default)]
+    pub api_port: u16,
+    /// Where it is in its life.
+    pub status: NodeStatus,
+    /// Open connections at the last heartbeat.
+    pub connections: u64,
+    /// Release of the hub.
+    pub version: String,
+    /// Failure domain; empty when unknown.
+    #[serde(default)]
+    pub zone: String,
+    /// Start of the process, RFC 3339.
+    pub started_at: String,
+    /// Last heartbeat, RFC 3339, by the node's own clock.
+    pub last_seen: String,
+}
+
+/// The node's standing in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The node in its present life.
+    pub instance: NodeInstance,
+    /// Whether the lease of `instance` is held.
+    pub registered: bool,
+    /// Whether it was held at any time since the process started.
+    pub ever_registered: bool,
+    /// Rises with each registration and each reconnect that found the lease lost: local users are to be asserted again.
+    pub epoch: u64,
+    /// The registry's state.
+    pub redis: RedisState,
+    /// When the lease runs out unless renewed.
+    pub lease_expires: Option<SystemTime>,
+    /// Another process took this node's identity: stop accepting, close, exit.
+    pub superseded: bool,
+}
+
+/// State of the connection to the registry. The first word of the error is one of
+/// `auth_failed unreachable tls prefix_in_use node_id_in_use other`, followed by `: ` and a sentence without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisState {
+    /// No Redis: the node is alone.
+    Embedded,
+    /// The last exchange worked.
+    Up,
+    /// The last exchange failed, and why.
+    Down(String),
+}
+
+impl RedisState {
+    /// The word in `/health` and `/admin/status`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Up => "up",
+            Self::Down(_) => "down",
+        }
+    }
+}
+
+/// Knows who is where and which nodes live.
+pub trait Directory: Send + Sync {
+    /// The node's own standing; changes are seen on the channel.
+    fn registration(&self) -> watch::Receiver<Registration>;
+
+    /// Writes a connection of this node and reads back where the user is now. Writing one that is there already
+    /// changes nothing but heals what was lost.
+    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Presence, DirectoryError>>;
+
+    /// Removes a connection of this node.
+    fn disconnect<'a>(
+        &'a self,
+        user: &'a UserId,
+        connection: ConnectionId,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>>;
+
+    /// Where a user is.
+    fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>>;
+
+    /// The nodes whose leases are held, sorted by id, the own one included.
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>>;
+
+    /// Tells the registry what the next heartbeat shall say; `Leaving` and `Draining` are written at once.
+    fn set_status(&self, status: NodeStatus) -> BoxFuture<'_, Result<(), DirectoryError>>;
+}

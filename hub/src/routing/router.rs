@@ -1,0 +1,165 @@
+//! The router: what the edge and the bus call.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use parking_lot::Mutex;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::watch;
+
+use super::{
+    ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
+    registry::Registry,
+};
+use crate::{
+    identity::{ConnectionId, NodeInstance, UserId},
+    local::connection_table::ConnectionTable,
+    protocol::send_result::{UserConnection, UserLocation},
+};
+
+/// Sends, broadcasts, kicks and answers questions, here and across nodes.
+pub struct Router {
+    pub(super) local: Arc<ConnectionTable>,
+    pub(super) bus: Arc<dyn ClusterBus>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) registry: Registry,
+    pub(super) registration: watch::Receiver<Registration>,
+    /// Other nodes when the registry last answered; used to say how many are silent while it is away.
+    last_known_nodes: Mutex<Vec<NodeInstance>>,
+    numbers: AtomicU64,
+    ids: Mutex<ulid::Generator>,
+}
+
+impl Router {
+    /// A router over this node's connections and the cluster's ports.
+    #[must_use]
+    pub fn new(
+        local: Arc<ConnectionTable>,
+        bus: Arc<dyn ClusterBus>,
+        directory: Arc<dyn Directory>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            registration: directory.registration(),
+            registry: Registry::new(Arc::clone(&local), Arc::clone(&directory)),
+            local,
+            bus,
+            directory,
+            last_known_nodes: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            ids: Mutex::new(ulid::Generator::new()),
+        })
+    }
+
+    /// This node's connections.
+    #[must_use]
+    pub fn local(&self) -> &Arc<ConnectionTable> {
+        &self.local
+    }
+
+    /// Registers connections in the directory.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The node's standing in the cluster now.
+    #[must_use]
+    pub fn registration(&self) -> Registration {
+        self.registration.borrow().clone()
+    }
+
+    /// A new id for a message: a ULID, rising on this node.
+    #[must_use]
+    pub fn next_message_id(&self) -> ulid::Ulid {
+        // A generator that has used up all ids of one millisecond is as good as a random id.
+        self.ids.lock().generate().unwrap_or_else(|_| ulid::Ulid::generate())
+    }
+
+    /// A new id for a connection.
+    #[must_use]
+    pub fn next_connection_id(&self) -> ConnectionId {
+        ConnectionId::new(self.next_message_id())
+    }
+
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn own(&self) -> NodeInstance {
+        self.registration.borrow().instance.clone()
+    }
+
+    /// Where a user is.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn locate(&self, user: &UserId) -> Result<UserLocation, DirectoryError> {
+        let presence = self.directory.locate(user).await?;
+        let connections: Vec<UserConnection> = presence
+            .connections
+            .into_iter()
+            .map(|present| UserConnection {
+                connection_id: present.record.connection,
+                client_id: present.record.client,
+                node_id: present.instance.node,
+                connected_at: rfc3339(present.record.connected_at),
+                remote_address: present.record.remote_address,
+            })
+            .collect();
+        let mut nodes: Vec<_> = connections.iter().map(|connection| connection.node_id.clone()).collect();
+        nodes.sort();
+        nodes.dedup();
+        Ok(UserLocation { user_id: user.clone(), online: !connections.is_empty(), nodes, connections })
+    }
+
+    /// The nodes whose leases are held, sorted by id.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn nodes(&self) -> Result<Vec<NodeRecord>, DirectoryError> {
+        self.directory.nodes().await
+    }
+
+    /// The other nodes, or what was last known of them and why it may be old.
+    pub(super) async fn other_nodes(&self) -> (Vec<NodeInstance>, Option<DirectoryError>) {
+        match self.directory.nodes().await {
+            Ok(records) => {
+                let own = self.own().node;
+                let others: Vec<_> = records
+                    .into_iter()
+                    .filter(|record| record.id != own)
+                    .map(|record| NodeInstance { node: record.id, incarnation: record.incarnation })
+                    .collect();
+                self.last_known_nodes.lock().clone_from(&others);
+                (others, None)
+            }
+            Err(error) => (self.last_known_nodes.lock().clone(), Some(error)),
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, as in every timestamp of the protocol.
+#[must_use]
+pub fn rfc3339(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    let at = at.replace_millisecond(at.millisecond()).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn timestamps_have_milliseconds() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_732_356_000_123_456);
+        assert_eq!(rfc3339(at), "2024-11-23T10:00:00.123Z");
+    }
+}
