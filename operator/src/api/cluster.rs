@@ -1,5 +1,9 @@
 //! The root object and the rules that the API server enforces across fields.
-#![expect(unreachable_pub, unused_imports, reason = "the schema derive copies the struct into a function and imports its names again")]
+#![expect(
+    unreachable_pub,
+    unused_imports,
+    reason = "the schema derive copies the struct into a function and imports its names again"
+)]
 
 use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};

@@ -182,7 +182,10 @@ mod tests {
         set(&mut conditions, READY, false, reasons::SCALING, "scaling", 2, &at(20));
         assert_eq!(conditions.len(), 1);
         assert_eq!(conditions[0].last_transition_time, at(10));
-        assert_eq!((conditions[0].reason.as_str(), conditions[0].observed_generation), (reasons::SCALING, Some(2)));
+        assert_eq!(
+            (conditions[0].reason.as_str(), conditions[0].observed_generation),
+            (reasons::SCALING, Some(2))
+        );
 
         set(&mut conditions, READY, true, reasons::AS_EXPECTED, "ready", 2, &at(30));
         assert_eq!(conditions[0].last_transition_time, at(30));

@@ -40,7 +40,8 @@ pub fn definition() -> Result<CustomResourceDefinition, DefinitionError> {
         .ok_or(DefinitionError::Missing("status"))?;
     // A resource nobody has looked at must not look ready to tools that compare generations.
     status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
-    status.insert("description".to_owned(), json!("What the operator last saw. Written by the operator only."));
+    status
+        .insert("description".to_owned(), json!("What the operator last saw. Written by the operator only."));
     Ok(serde_json::from_value(value)?)
 }
 

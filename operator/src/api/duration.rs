@@ -135,7 +135,9 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused_with_an_example() {
-        for text in ["", "10", "s", "10 s", "-1s", "1.5s", "10d", "10us", "99999999999999h", "1s1s1s1s1s1s1s1s1s"] {
+        for text in
+            ["", "10", "s", "10 s", "-1s", "1.5s", "10d", "10us", "99999999999999h", "1s1s1s1s1s1s1s1s1s"]
+        {
             let error = SpecDuration::try_from(text.to_owned()).unwrap_err().to_string();
             assert!(error.contains("such as 500ms"), "{text}: {error}");
         }

@@ -4,7 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cluster`] | the root object, the spec's first level and every CEL rule |
-//! | [`definition`] | the CustomResourceDefinition as it is installed |
+//! | [`definition`], [`reference_docs`] | the CustomResourceDefinition as it is installed, and its documentation |
 //! | [`image`], [`hub`], [`redis`], [`services`], [`exposure`], [`security`], [`rollout`], [`pod`] | parts of the spec |
 //! | [`reference`] | names of other objects |
 //! | [`duration`] | durations such as `10s` |
@@ -20,10 +20,14 @@ pub mod image;
 pub mod pod;
 pub mod redis;
 pub mod reference;
+pub mod reference_docs;
 pub mod rollout;
 pub mod security;
 pub mod services;
 pub mod status;
+
+#[cfg(test)]
+mod definition_test;
 
 pub use cluster::{WscCluster, WscClusterSpec};
 pub use duration::SpecDuration;

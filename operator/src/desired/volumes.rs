@@ -1,0 +1,98 @@
+//! Secrets as files in the hub pods.
+//!
+//! Each Secret is mounted whole and without a sub path, so that the kubelet puts new content in place while the pod
+//! runs; the hub reads the files again.
+
+use k8s_openapi::api::core::v1::{KeyToPath, SecretVolumeSource, Volume, VolumeMount};
+
+use super::names;
+use crate::api::WscCluster;
+use crate::api::hub::AuthMode;
+
+/// Directory with the keys that verify tokens.
+pub const AUTH_KEYS_DIR: &str = "/etc/wsc/auth-keys";
+/// Directory with the control API's keys.
+pub const API_KEYS_DIR: &str = "/etc/wsc/api-keys";
+/// Directory with the Redis user name and password.
+pub const REDIS_AUTH_DIR: &str = "/etc/wsc/redis-auth";
+/// Directory with the authorities that Redis's certificate must be signed by.
+pub const REDIS_CA_DIR: &str = "/etc/wsc/redis-ca";
+/// Directory with the certificate the hub shows to Redis.
+pub const REDIS_CERT_DIR: &str = "/etc/wsc/redis-cert";
+
+/// Readable by owner and group only; the pods' fsGroup is the group.
+const SECRET_FILE_MODE: i32 = 0o440;
+
+/// A Secret and where its files lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretMount {
+    /// Name of the volume.
+    pub volume: &'static str,
+    /// Name of the Secret.
+    pub secret: String,
+    /// Directory in the container.
+    pub directory: &'static str,
+    /// The only keys to show; empty shows all.
+    pub keys: &'static [&'static str],
+}
+
+/// The Secrets that the hub pods of a resource read.
+pub fn secret_mounts(cluster: &WscCluster) -> Vec<SecretMount> {
+    let spec = &cluster.spec;
+    let mut mounts = Vec::with_capacity(5);
+    let mut add = |volume, secret: String, directory, keys| {
+        mounts.push(SecretMount { volume, secret, directory, keys });
+    };
+    if spec.hub.auth.mode == AuthMode::Token {
+        add("auth-keys", names::effective_auth_secret(cluster), AUTH_KEYS_DIR, &[]);
+    }
+    add("api-keys", names::effective_api_secret(cluster), API_KEYS_DIR, &[]);
+    if spec.redis.managed.is_some() {
+        add("redis-auth", names::redis_secret(cluster), REDIS_AUTH_DIR, &["password"]);
+    }
+    if let Some(external) = &spec.redis.external {
+        if let Some(reference) = &external.auth_secret_ref {
+            add("redis-auth", reference.name.clone(), REDIS_AUTH_DIR, &[]);
+        }
+        if external.tls.enabled {
+            if let Some(reference) = &external.tls.ca_secret_ref {
+                add("redis-ca", reference.name.clone(), REDIS_CA_DIR, &[]);
+            }
+            if let Some(reference) = &external.tls.client_cert_secret_ref {
+                add("redis-cert", reference.name.clone(), REDIS_CERT_DIR, &[]);
+            }
+        }
+    }
+    mounts
+}
+
+impl SecretMount {
+    /// The volume of the pod.
+    pub fn volume(&self) -> Volume {
+        let items: Vec<KeyToPath> = self
+            .keys
+            .iter()
+            .map(|key| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None })
+            .collect();
+        Volume {
+            name: self.volume.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(self.secret.clone()),
+                default_mode: Some(SECRET_FILE_MODE),
+                items: (!items.is_empty()).then_some(items),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        }
+    }
+
+    /// The mount of the container.
+    pub fn mount(&self) -> VolumeMount {
+        VolumeMount {
+            name: self.volume.to_owned(),
+            mount_path: self.directory.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }
+    }
+}
