@@ -34,13 +34,33 @@ host_restore() {
     saved=$RUN/before/${name//\//.}
     if [[ -s $saved ]] && ! cmp -s "$saved" "/proc/sys/$name"; then cat "$saved" >"/proc/sys/$name"; fi
   done
-  if [[ -d /var/lib/cni/results ]]; then find /var/lib/cni/results -name 'wsc-cluster-*' -delete; fi
+  host_remove_cni_results
+  host_remove_shim_sockets
   if [[ -d /var/log/containers ]]; then find /var/log/containers -type l -lname "$STATE/*" -delete; fi
   [[ -e $RUN/before/folders ]] || return 0
   for folder in "${HOST_FOLDERS[@]}"; do
     if grep -qxF "$folder" "$RUN/before/folders"; then continue; fi
-    # They held nothing before the cluster came. Only kubelet leaves files behind (plugin registry).
-    if [[ $folder == /var/lib/kubelet ]]; then rm -rf "$folder/device-plugins" "$folder/plugins_registry"; fi
-    if [[ -d $folder ]]; then find "$folder" -depth \( -type d -o -type s \) -delete 2>/dev/null || true; fi
+    # They did not exist before the cluster came, so all that is in them is its own.
+    rm -rf "$folder"
+  done
+}
+
+# CNI remembers each pod's result, and that of its loopback under another network's name.
+host_remove_cni_results() {
+  local file id
+  for file in /var/lib/cni/results/wsc-cluster-*-eth0; do
+    [[ -e $file ]] || continue
+    id=${file##*/wsc-cluster-}
+    rm -f "$file" "/var/lib/cni/results/cni-loopback-${id%-eth0}-lo"
+  done
+}
+
+# Each shim's socket is in /run/containerd/s; its address is in the folder of its container.
+host_remove_shim_sockets() {
+  local file socket
+  for file in "$RUN"/n[1-9]/containerd/io.containerd.runtime.v2.task/*/*/address; do
+    [[ -e $file ]] || continue
+    socket=$(cat "$file")
+    rm -f "${socket#unix://}"
   done
 }

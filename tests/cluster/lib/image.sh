@@ -10,21 +10,24 @@ image_make_system() {
   "$CLUSTER_HOME/image.sh" "$IMAGES/coredns.tar" "$COREDNS_IMAGE" "$BIN/coredns"
 }
 
-# image_import NODE TAR
+# image_import NODE TAR: and remembers what was imported.
 image_import() {
-  ctr --address "$(node_socket "$1")" --namespace k8s.io images import --snapshotter overlayfs "$2" >/dev/null
+  local node=$1 tar=$2 mark
+  mark=$(image_mark "$node" "$tar")
+  ctr --address "$(node_socket "$node")" --namespace k8s.io images import --snapshotter overlayfs "$tar" >/dev/null ||
+    die "node $(node_name "$node") cannot import $tar" "log: $LOGS/n$node-containerd.log"
+  mkdir -p "$(dirname "$mark")"
+  sha256sum <"$tar" >"$mark"
 }
+
+image_mark() { echo "$(node_state "$1")/images/$(basename "$2")"; }
 
 # image_import_node NODE: imports what is in the image folder, but a tar only once per content.
 image_import_node() {
-  local node=$1 tar mark sum
+  local node=$1 tar mark
   for tar in "$IMAGES"/*.tar; do
     [[ -e $tar ]] || continue
-    mark=$(node_state "$node")/images/$(basename "$tar")
-    sum=$(sha256sum <"$tar")
-    if [[ -f $mark && $(cat "$mark") == "$sum" ]]; then continue; fi
-    image_import "$node" "$tar" || die "node $(node_name "$node") cannot import $tar" "log: $LOGS/n$node-containerd.log"
-    mkdir -p "$(dirname "$mark")"
-    echo "$sum" >"$mark"
+    mark=$(image_mark "$node" "$tar")
+    if [[ ! -f $mark || $(cat "$mark") != "$(sha256sum <"$tar")" ]]; then image_import "$node" "$tar"; fi
   done
 }
