@@ -54,6 +54,8 @@ up() {
   echo "$nodes" >"$STATE/nodes"
   image_make_system >/dev/null
   host_save
+  # Pods inherit the limit of open files, and each client of a hub is an open file.
+  ulimit -Sn "$(ulimit -Hn)"
   network_host_up
   say "starting the control plane"
   control_plane_up

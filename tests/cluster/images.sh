@@ -72,7 +72,10 @@ case $context in
     need_tool minikube
     for tar in "${tars[@]}"; do minikube image load "$tar"; done ;;
   *)
-    say "context $context: push these images to a registry that the cluster can read, for example by"
-    say "  skopeo copy oci-archive:TAR docker://REGISTRY/NAME:TAG"
-    for tar in "${tars[@]}"; do say "  $tar"; done ;;
+    say "context $context: its nodes must be able to pull the images, so push them to a registry that they read:"
+    for tar in "${tars[@]}"; do
+      tag=dev
+      if [[ $tar == *-next.tar ]]; then tag=dev-next; fi
+      say "  skopeo copy oci-archive:$tar:$tag docker://REGISTRY/$(basename "${tar%-next.tar}" .tar):$tag"
+    done ;;
 esac

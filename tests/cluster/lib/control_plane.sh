@@ -63,8 +63,3 @@ kubectl_admin() { "$BIN/kubectl" --kubeconfig "$ADMIN_KUBECONFIG" --cache-dir "$
 control_plane_ready_or_dead() {
   ! process_alive "$RUN/etcd.pid" || ! process_alive "$RUN/apiserver.pid" || kubectl_admin get --raw /readyz
 }
-
-control_plane_down() {
-  process_stop 2 "$RUN/scheduler.pid" "$RUN/controller-manager.pid" "$RUN/apiserver.pid"
-  process_stop 5 "$RUN/etcd.pid"
-}
