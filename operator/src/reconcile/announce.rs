@@ -1,0 +1,81 @@
+//! The part of a pass that publishes events.
+
+use crate::api::conditions;
+use crate::api::status::WscClusterStatus;
+
+use super::children::Children;
+use super::events::Action;
+use super::pass::Pass;
+use super::secrets::Secrets;
+
+impl Pass<'_> {
+    /// Events about what this pass did and what it found changed.
+    pub(super) async fn tell(
+        &self,
+        previous: &WscClusterStatus,
+        next: &WscClusterStatus,
+        children: &Children,
+        secrets: &Secrets,
+    ) {
+        for name in &secrets.created {
+            let note = format!("created Secret {name} with new random content");
+            self.normal(Action::Children, "Created", note).await;
+        }
+        for name in &secrets.recreated {
+            let note = format!(
+                "Secret {name} was gone and has been created again with new random content; what used the old content must read the new one"
+            );
+            self.warning(Action::Children, "SecretRecreated", note).await;
+        }
+        for child in &children.created {
+            self.normal(Action::Children, "Created", format!("created {child}")).await;
+        }
+        for (type_, action, good) in [
+            (conditions::REDIS_READY, Action::Redis, "True"),
+            (conditions::SPEC_VALID, Action::Check, "True"),
+            (conditions::EXPOSURE_READY, Action::Check, "True"),
+            (conditions::DEGRADED, Action::Check, "False"),
+            (conditions::READY, Action::Check, "True"),
+        ] {
+            let Some(now) = conditions::find(&next.conditions, type_) else {
+                continue;
+            };
+            let before = conditions::find(&previous.conditions, type_);
+            let was_good = before.is_none_or(|before| before.status == good);
+            let is_good = now.status == good;
+            let same = before.is_some_and(|before| {
+                before.status == now.status && before.reason == now.reason
+            });
+            if same || now.status == "Unknown" {
+                continue;
+            }
+            if !is_good && type_ != conditions::READY {
+                self.warning(action, &now.reason, now.message.clone()).await;
+            } else if is_good && (!was_good || (before.is_none() && type_ == conditions::READY)) {
+                let reason = if type_ == conditions::DEGRADED {
+                    "Recovered"
+                } else {
+                    type_
+                };
+                self.normal(action, reason, now.message.clone()).await;
+            }
+        }
+    }
+
+    /// Publishes an event about something that went as it should.
+    pub(super) async fn normal(&self, action: Action, reason: &str, note: String) {
+        let metrics = self.applier.metrics;
+        self.shared
+            .events
+            .normal(metrics, &self.about, action, reason, note)
+            .await;
+    }
+
+    async fn warning(&self, action: Action, reason: &str, note: String) {
+        let metrics = self.applier.metrics;
+        self.shared
+            .events
+            .warning(metrics, &self.about, action, reason, note)
+            .await;
+    }
+}

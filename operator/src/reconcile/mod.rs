@@ -1,0 +1,38 @@
+//! From the plan to the cluster: watching, the steps of one pass, and everything that writes.
+//!
+//! - [`controller`]: watches, queue, back-off, bounded concurrency
+//! - [`context`]: what every pass shares
+//! - [`cache`]: the watched objects
+//! - [`memory`]: what the operator remembers of a cluster between passes
+//! - [`pass`]: one pass over one resource, step by step
+//! - [`children`], [`announce`]: two parts of it
+//! - [`secrets`]: generated Secrets and checks of named ones
+//! - [`apply`], [`sweep`]: children are applied, and those no longer wanted removed
+//! - [`exposure`]: what can only be known from the cluster about the exposure
+//! - [`hubs`]: asking the hubs
+//! - [`act`]: the fence, and the plan's step carried out
+//! - [`status`], [`verdicts`]: what the resource is told
+//! - [`undecodable`]: resources this release cannot read
+//! - [`events`]: events on the resource
+//! - [`leadership`]: leader election
+//! - [`error`]: what can go wrong
+
+pub mod act;
+pub mod announce;
+pub mod apply;
+pub mod cache;
+pub mod children;
+pub mod context;
+pub mod controller;
+pub mod error;
+pub mod events;
+pub mod exposure;
+pub mod hubs;
+pub mod leadership;
+pub mod memory;
+pub mod pass;
+pub mod secrets;
+pub mod status;
+pub mod sweep;
+pub mod undecodable;
+pub mod verdicts;

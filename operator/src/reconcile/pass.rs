@@ -1,0 +1,361 @@
+//! One pass over one resource, step by step: Secrets, children, hubs, plan, status, action.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use kube::api::{Api, DynamicObject};
+use kube::runtime::controller::Action as Requeue;
+
+use crate::api::WscCluster;
+use crate::api::conditions;
+use crate::api::status::WscClusterStatus;
+use crate::desired::{self, Inputs, labels, names};
+use crate::observed::fleet::Fleet;
+use crate::observed::pod::HubPod;
+use crate::observed::world::{Ongoing, World};
+use crate::plan::decide::decide;
+use crate::plan::step::{Plan, Step};
+use crate::plan::wish::Wish;
+
+use super::act;
+use super::apply::Applier;
+use super::children::Children;
+use super::context::{Context, Shared};
+use super::error::ReconcileError;
+use super::events::Action;
+use super::exposure::{self, Class};
+use super::hubs;
+use super::memory::ClusterMemory;
+use super::secrets::{self, Secrets};
+use super::status;
+use super::verdicts::{Findings, Standstill};
+
+/// Annotation on the resource: `disabled` makes the operator look on only.
+const RECONCILE: &str = "wsc.dev/reconcile";
+
+/// Pause before another look while something is on its way that no watch will tell.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Pause before another look at a fault in the spec, which may be mended by a Secret that is not
+/// watched.
+const FAULTY: Duration = Duration::from_secs(5);
+
+/// One pass.
+pub struct Pass<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) applier: Applier<'a>,
+    pub(super) cluster: &'a WscCluster,
+    pub(super) name: &'a str,
+    pub(super) about: ObjectReference,
+    pub(super) standstill: Option<Standstill>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over a resource.
+    ///
+    /// # Errors
+    /// When the resource lacks name, namespace or uid.
+    pub fn new(context: &'a Context, cluster: &'a WscCluster) -> Result<Self, ReconcileError> {
+        let metadata = &cluster.metadata;
+        let name = metadata.name.as_deref().ok_or(ReconcileError::Incomplete("name"))?;
+        let namespace = metadata
+            .namespace
+            .as_deref()
+            .ok_or(ReconcileError::Incomplete("namespace"))?;
+        let owner = metadata.uid.as_deref().ok_or(ReconcileError::Incomplete("uid"))?;
+        let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let standstill = if annotation(RECONCILE).is_some_and(|value| value == "disabled") {
+            Some(Standstill::Disabled)
+        } else {
+            cluster.spec.paused.then_some(Standstill::Paused)
+        };
+        Ok(Self {
+            shared: &context.shared,
+            applier: Applier {
+                client: &context.shared.client,
+                caches: &context.caches,
+                metrics: &context.shared.metrics,
+                namespace,
+                owner,
+            },
+            cluster,
+            name,
+            about: cluster.object_ref(&()),
+            standstill,
+        })
+    }
+
+    /// Runs the pass and says when to look again.
+    ///
+    /// # Errors
+    /// When a request fails in a way that another attempt may mend.
+    pub async fn run(&self, memory: &mut ClusterMemory) -> Result<Requeue, ReconcileError> {
+        let running = self.running_set().await?;
+        let secrets = self.secrets(running.is_some(), memory).await?;
+        let class = exposure::class(
+            self.applier.client,
+            self.cluster,
+            self.shared.defaults.cluster_scope,
+        )
+        .await?;
+        let wish = self.wish();
+        let inputs = self.inputs(&wish, running.as_ref(), &secrets, &class);
+        let children = self.children(&inputs, running.as_ref(), &secrets, memory).await?;
+        let hub_set = children.hub_set.as_ref().map(|object| read_set(object)).transpose()?;
+        let fleet = hub_set.as_ref().or(running.as_ref()).map(Fleet::read);
+
+        let pods = self.pods();
+        if memory.hubs.is_due(&pods, Instant::now()) {
+            self.ask_hubs(&secrets, &pods, memory).await;
+        }
+        let previous = status::current(self.cluster);
+        let ongoing = previous.operation.as_ref().map(|operation| Ongoing {
+            id: operation.id.clone(),
+            started_at: operation.started_at.0,
+        });
+        let mut world = World::new(fleet, pods, memory.hubs.views.clone(), ongoing);
+        let decision = Wish {
+            paused: wish.paused || children.hub_set.is_none(),
+            ..wish.clone()
+        };
+        let mut plan = decide(&decision, &world, Timestamp::now());
+        if matches!(plan.step, Step::DeletePod(_)) {
+            // The cache may be a moment behind; a deletion is decided on what is there now.
+            let selector = labels::selector_string(self.cluster);
+            let pods =
+                act::fresh_pods(self.applier.client, self.applier.namespace, &selector).await?;
+            world = World::new(world.fleet, pods, world.hubs, world.ongoing);
+            plan = decide(&decision, &world, Timestamp::now());
+        }
+
+        let newer_image = inputs
+            .held_image
+            .as_ref()
+            .filter(|held| **held != inputs.default_hub_image)
+            .map(|_| inputs.default_hub_image.as_str());
+        let findings = Findings {
+            cluster: self.cluster,
+            world: &world,
+            plan: &plan,
+            wish: &wish,
+            standstill: self.standstill,
+            faults: &children.faults,
+            refusals: &children.refusals,
+            pending: &children.pending,
+            exposure: exposure::verdict(self.cluster, &class),
+            newer_image,
+        };
+        let next = self.write_status(&previous, &findings, memory).await?;
+        self.act(&plan, &inputs, memory).await?;
+        self.tell(&previous, &next, &children, &secrets).await;
+
+        let settled = conditions::is_true(&next.conditions, conditions::READY);
+        memory.hubs.pause = if plan.operation.is_some() && plan.stuck.is_none() {
+            hubs::DURING_OPERATION
+        } else if settled || wish.replicas == 0 {
+            hubs::WHEN_QUIET
+        } else {
+            hubs::WHILE_UNSETTLED
+        };
+        Ok(Requeue::requeue(self.pause(&plan, &children, memory)))
+    }
+
+    /// The hub StatefulSet before this pass, if it is ours.
+    async fn running_set(&self) -> Result<Option<StatefulSet>, ReconcileError> {
+        let name = names::statefulset(self.cluster);
+        let object = match self.applier.caches.child("StatefulSet", self.applier.namespace, &name) {
+            Some(object) => Some(read_set(&object)?),
+            None => Api::<StatefulSet>::namespaced(
+                self.applier.client.clone(),
+                self.applier.namespace,
+            )
+            .get_opt(&name)
+            .await
+            .map_err(ReconcileError::api(format!("reading StatefulSet {name}")))?,
+        };
+        Ok(object.filter(|set| {
+            let owners = set.metadata.owner_references.as_deref().unwrap_or_default();
+            owners.iter().any(|owner| owner.uid == self.applier.owner)
+        }))
+    }
+
+    async fn secrets(
+        &self,
+        established: bool,
+        memory: &mut ClusterMemory,
+    ) -> Result<Secrets, ReconcileError> {
+        secrets::ensure(
+            self.applier.client,
+            self.applier.metrics,
+            self.cluster,
+            secrets::Mode {
+                create: self.standstill.is_none(),
+                established,
+            },
+            memory,
+        )
+        .await
+    }
+
+    fn wish(&self) -> Wish {
+        let spec = &self.cluster.spec;
+        Wish {
+            replicas: if spec.stopped { 0 } else { spec.replicas.max(0) },
+            paused: self.standstill.is_some(),
+            min_ready: Duration::from_secs(
+                u64::try_from(spec.rollout.min_ready_seconds).unwrap_or_default(),
+            ),
+        }
+    }
+
+    fn inputs(
+        &self,
+        wish: &Wish,
+        running: Option<&StatefulSet>,
+        secrets: &Secrets,
+        class: &Class,
+    ) -> Inputs {
+        let fleet = running.map(Fleet::read);
+        Inputs {
+            operator_version: env!("CARGO_PKG_VERSION").to_owned(),
+            default_hub_image: self.shared.defaults.hub_image.clone(),
+            default_redis_image: self.shared.defaults.redis_image.clone(),
+            redis_auth_uid: secrets.redis_auth_uid.clone(),
+            external_auth_version: None,
+            replicas: fleet.as_ref().map_or(wish.replicas, |fleet| fleet.replicas),
+            held_image: self.held_image(running, fleet.as_ref()),
+            ingress_class_controller: class.controller().map(str::to_owned),
+        }
+    }
+
+    /// The image that runs, while the spec names none and no restart is asked for: a newer default
+    /// of the operator restarts nobody.
+    fn held_image(&self, running: Option<&StatefulSet>, fleet: Option<&Fleet>) -> Option<String> {
+        if self.cluster.spec.image.is_chosen() {
+            return None;
+        }
+        let template = running?.spec.as_ref()?.template.metadata.as_ref();
+        let restarted = template
+            .and_then(|metadata| metadata.annotations.as_ref())
+            .and_then(|annotations| annotations.get(labels::RESTART));
+        let asked = self
+            .cluster
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(labels::RESTART));
+        (restarted == asked)
+            .then(|| fleet.map(|fleet| fleet.image.clone()))
+            .flatten()
+            .filter(|image| !image.is_empty())
+    }
+
+    fn pods(&self) -> Vec<HubPod> {
+        self.applier
+            .caches
+            .pods_of(self.applier.namespace, self.name)
+            .iter()
+            .filter_map(|pod| HubPod::read(pod))
+            .collect()
+    }
+
+    async fn ask_hubs(&self, secrets: &Secrets, pods: &[HubPod], memory: &mut ClusterMemory) {
+        let missing = format!(
+            "Secret {} holds no admin key",
+            names::effective_api_secret(self.cluster)
+        );
+        let key = secrets.admin_key.as_deref().ok_or(missing.as_str());
+        hubs::ask(
+            self.shared.hub_admin.as_ref(),
+            self.applier.metrics,
+            key,
+            pods,
+            &mut memory.hubs,
+        )
+        .await;
+    }
+
+    async fn write_status(
+        &self,
+        previous: &WscClusterStatus,
+        findings: &Findings<'_>,
+        memory: &mut ClusterMemory,
+    ) -> Result<WscClusterStatus, ReconcileError> {
+        let mut next = status::build(previous, findings, Timestamp::now());
+        let now = Instant::now();
+        if status::hold_connections(previous, &mut next, memory.connections_written, now) {
+            memory.connections_written = Some(now);
+        }
+        act::write_status(
+            self.applier.client,
+            self.applier.metrics,
+            self.cluster,
+            previous,
+            &next,
+            findings.plan.step.acts(),
+        )
+        .await?;
+        Ok(next)
+    }
+
+    async fn act(
+        &self,
+        plan: &Plan,
+        inputs: &Inputs,
+        memory: &mut ClusterMemory,
+    ) -> Result<(), ReconcileError> {
+        match &plan.step {
+            Step::Rest | Step::Wait { .. } => Ok(()),
+            Step::DeletePod(victim) => {
+                let namespace = self.applier.namespace;
+                tracing::info!(namespace, cluster = self.name, pod = victim.name, "replacing");
+                act::delete_pod(self.applier.client, self.applier.metrics, namespace, victim)
+                    .await?;
+                let what = plan.operation.as_ref().map_or("", |operation| &operation.message);
+                self.normal(Action::Pods, "ReplacingPod", what.to_owned()).await;
+                Ok(())
+            }
+            Step::SetReplicas { from, to } => {
+                let inputs = Inputs {
+                    replicas: *to,
+                    ..inputs.clone()
+                };
+                let children = desired::children(self.cluster, &inputs)
+                    .map_err(|error| ReconcileError::Spec(error.to_string()))?;
+                let mut found = Children::default();
+                for child in children.iter().filter(|child| self.is_hub_set(child)) {
+                    self.child(child, &mut found, memory).await?;
+                }
+                let reason = if to > from { "ScalingUp" } else { "ScalingDown" };
+                self.normal(Action::Pods, reason, format!("replicas {from} -> {to}")).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn pause(&self, plan: &Plan, children: &Children, memory: &ClusterMemory) -> Duration {
+        let mut pause = self.shared.defaults.resync.min(memory.hubs.pause);
+        match &plan.step {
+            Step::Wait { after, .. } => pause = pause.min(*after),
+            Step::SetReplicas { .. } | Step::DeletePod(_) => pause = pause.min(SOON),
+            Step::Rest => {}
+        }
+        if !children.pending.is_empty() {
+            pause = pause.min(SOON);
+        }
+        if !children.faults.is_empty() || !children.refusals.is_empty() {
+            pause = pause.min(FAULTY);
+        }
+        pause.max(Duration::from_millis(200))
+    }
+}
+
+fn read_set(object: &DynamicObject) -> Result<StatefulSet, ReconcileError> {
+    object
+        .clone()
+        .try_parse()
+        .map_err(|error| ReconcileError::Spec(format!("a StatefulSet cannot be read: {error}")))
+}
