@@ -96,11 +96,9 @@ pub const MAX_NAME_LENGTH: usize = 40;
         priority = 1
     ),
     validation = Rule::new("size(self.metadata.name) <= 40")
-        .message("metadata.name must have at most 40 characters: names of pods and Services are derived from it")
-        .field_path(".metadata.name"),
+        .message("metadata.name must have at most 40 characters: names of pods and Services are derived from it"),
     validation = Rule::new("size(self.metadata.name) > 40 || self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must begin with a letter, end with a letter or digit, and hold only a-z, 0-9 and '-': Services are named after it")
-        .field_path(".metadata.name")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WscClusterSpec {
@@ -143,7 +141,8 @@ pub struct WscClusterSpec {
     )]
     pub hub: HubSpec,
 
-    /// The Redis that connects the nodes. Exactly one of `managed` and `external`.
+    /// The Redis through which the nodes find each other and pass messages. Exactly one of `managed` and `external`;
+    /// which one, and the fields that say where data lies, cannot be changed later.
     #[x_kube(
         validation = Rule::new("has(self.managed) != has(self.external)")
             .message("exactly one of redis.managed and redis.external must be set; 'managed: {}' runs a small Redis for you"),

@@ -38,6 +38,7 @@ pub fn definition() -> Result<CustomResourceDefinition, DefinitionError> {
         .pointer_mut("/properties/status")
         .and_then(Value::as_object_mut)
         .ok_or(DefinitionError::Missing("status"))?;
+    status.get_mut("properties").into_iter().for_each(strip_defaults);
     // A resource nobody has looked at must not look ready to tools that compare generations.
     status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
     status
@@ -74,6 +75,17 @@ fn tidy(schema: &mut Value) {
     for key in ["items", "additionalProperties"] {
         if let Some(inner) = object.get_mut(key) {
             tidy(inner);
+        }
+    }
+}
+
+/// Defaults below the status would show numbers that nobody has measured.
+fn strip_defaults(properties: &mut Value) {
+    let Value::Object(properties) = properties else { return };
+    for property in properties.values_mut() {
+        if let Value::Object(property) = property {
+            property.remove("default");
+            property.get_mut("properties").into_iter().for_each(strip_defaults);
         }
     }
 }

@@ -143,6 +143,9 @@ fn the_definition_fits_into_an_annotation_of_kubectl_apply() {
 #[test]
 fn a_fresh_resource_is_not_taken_for_ready() {
     assert_eq!(schema()["properties"]["status"]["default"], serde_json::json!({ "observedGeneration": -1 }));
+    walk("status", &schema()["properties"]["status"]["properties"]["connections"], &mut |path, schema| {
+        assert!(schema.get("default").is_none(), "{path} shows a number before anybody measured it");
+    });
 }
 
 #[test]

@@ -95,6 +95,7 @@ pub struct ExternalRedis {
     /// `Standalone` (default): one server. Immutable.
     pub mode: RedisMode,
     /// Addresses `host:port`, IPv6 in brackets. Mode Standalone takes exactly one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 16),
         inner(length(max = 262), regex(pattern = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"))

@@ -108,7 +108,7 @@ pub struct OperationStatus {
     /// Pods being worked on.
     #[serde(default)]
     pub pods: Vec<OperationPod>,
-    /// Pods done.
+    /// Pods that are finished.
     pub done: i32,
     /// Pods to do in all.
     pub total: i32,
