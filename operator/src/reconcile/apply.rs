@@ -124,13 +124,19 @@ impl Applier<'_> {
             Some(object) if settled(&object) => return Ok(Outcome::Unchanged(Arc::new(object))),
             other => other,
         };
-        let result = api
-            .patch(
-                name,
-                &PatchParams::apply(FIELD_MANAGER).force(),
-                &Patch::Apply(desired),
-            )
-            .await;
+        let mut result = apply(&api, name, desired).await;
+        if live.is_some() && matches!(&result, Err(error) if status_code(error) == Some(422)) {
+            // A list entry whose key was edited stays beside ours and can make the object invalid,
+            // for example two ports of one name. A merge patch replaces such lists whole.
+            let reset = PatchParams {
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            self.metrics.wrote("patch", kind);
+            if api.patch(name, &reset, &Patch::Merge(desired)).await.is_ok() {
+                result = apply(&api, name, desired).await;
+            }
+        }
         let object = match result {
             Ok(object) => object,
             Err(error) if status_code(&error).is_some_and(is_refusal) => {
@@ -180,6 +186,19 @@ impl Applier<'_> {
             |owner| format!("{} {}", owner.kind, owner.name),
         ))
     }
+}
+
+async fn apply(
+    api: &Api<DynamicObject>,
+    name: &str,
+    desired: &Value,
+) -> Result<DynamicObject, kube::Error> {
+    api.patch(
+        name,
+        &PatchParams::apply(FIELD_MANAGER).force(),
+        &Patch::Apply(desired),
+    )
+    .await
 }
 
 /// Refusals that another attempt with the same object cannot change; a conflict or an overloaded

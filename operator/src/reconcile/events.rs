@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::api::{Api, ObjectMeta, PostParams};
 use parking_lot::Mutex;
 
 use crate::observe::metrics::Metrics;
@@ -40,9 +43,11 @@ impl Action {
     }
 }
 
-/// Publishes events.
+/// Publishes events. kube's recorder is not used: it folds events that differ only in their note
+/// into one, which then tells the first note for all.
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    identity: String,
     said: Mutex<HashMap<(String, String), Instant>>,
 }
 
@@ -57,13 +62,8 @@ impl Events {
     #[must_use]
     pub fn new(client: Client, identity: String) -> Self {
         Self {
-            recorder: Recorder::new(
-                client,
-                Reporter {
-                    controller: "wsc-operator".to_owned(),
-                    instance: Some(identity),
-                },
-            ),
+            client,
+            identity,
             said: Mutex::new(HashMap::new()),
         }
     }
@@ -77,7 +77,7 @@ impl Events {
         reason: &str,
         note: String,
     ) {
-        self.publish(metrics, EventType::Normal, about, action, reason, note)
+        self.publish(metrics, "Normal", about, action, reason, note)
             .await;
     }
 
@@ -90,14 +90,14 @@ impl Events {
         reason: &str,
         note: String,
     ) {
-        self.publish(metrics, EventType::Warning, about, action, reason, note)
+        self.publish(metrics, "Warning", about, action, reason, note)
             .await;
     }
 
     async fn publish(
         &self,
         metrics: &Metrics,
-        type_: EventType,
+        type_: &str,
         about: &ObjectReference,
         action: Action,
         reason: &str,
@@ -112,15 +112,31 @@ impl Events {
         }
         // The API server refuses notes over 1 kB.
         let note: String = note.chars().take(900).collect();
+        let namespace = about.namespace.clone().unwrap_or_default();
+        let now = Timestamp::now();
         let event = Event {
-            type_,
-            reason: reason.to_owned(),
+            metadata: ObjectMeta {
+                name: Some(format!(
+                    "{}.{:x}",
+                    about.name.as_deref().unwrap_or("wsc"),
+                    now.as_nanosecond()
+                )),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(type_.to_owned()),
+            reason: Some(reason.to_owned()),
             note: Some(note),
-            action: action.word().to_owned(),
-            secondary: None,
+            action: Some(action.word().to_owned()),
+            regarding: Some(about.clone()),
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some("wsc-operator".to_owned()),
+            reporting_instance: Some(self.identity.clone()),
+            ..Event::default()
         };
         metrics.wrote("create", "Event");
-        if let Err(error) = self.recorder.publish(&event, about).await {
+        let api = Api::<Event>::namespaced(self.client.clone(), &namespace);
+        if let Err(error) = api.create(&PostParams::default(), &event).await {
             tracing::warn!(reason, "event not published: {error}");
         }
     }
