@@ -1,1 +1,24 @@
-//! t
+//! Harness for the tests of the hub and the operator. Both are run as the programs that are shipped.
+//!
+//! A map for a newcomer:
+//!
+//! - [`source_tree`], [`rust_source`], [`source_rule`]: the house rules of the sources.
+//! - [`wait`]: waiting for a condition with a deadline; nothing here sleeps and hopes.
+//! - [`program`], [`child_process`], [`scratch_dir`]: running programs and giving them files.
+//! - [`redis_server`], [`hub_process`], [`hub_fleet`]: what is run.
+//! - [`ws_client`], [`reconnecting_client`], [`api_client`], [`tokens`]: what talks to it.
+
+pub mod api_client;
+pub mod child_process;
+pub mod hub_fleet;
+pub mod hub_process;
+pub mod program;
+pub mod reconnecting_client;
+pub mod redis_server;
+pub mod rust_source;
+pub mod scratch_dir;
+pub mod source_rule;
+pub mod source_tree;
+pub mod tokens;
+pub mod wait;
+pub mod ws_client;

@@ -1,0 +1,2 @@
+//! Placeholder until built below.
+fn main() {}
