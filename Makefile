@@ -93,7 +93,7 @@ e2e-api: build ## The operator against a real API server (etcd, API server, cont
 	@$(STEP) "API server tests" $(CARGO_TEST) -p wsc-tests --test e2e_api -- $(ARGS)
 
 .PHONY: e2e-cluster
-e2e-cluster: cluster images ## Hubs, operator and Redis in pods of a two-node Kubernetes (root), or of CONTEXT
+e2e-cluster: cluster images operator ## Hubs, operator and Redis in pods of a two-node Kubernetes (root), or of CONTEXT
 	@$(STEP) "cluster tests" bash -c '$(CLUSTER_ENV); exec $(CARGO_TEST) -p wsc-tests --test e2e -- --test-threads=$(THREADS) $(ARGS)'
 
 .PHONY: check
