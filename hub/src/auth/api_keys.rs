@@ -1,0 +1,164 @@
+//! Keys of the control API.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio_util::sync::CancellationToken;
+
+use super::key_dir::{self, AuthError, POLL};
+
+/// Shortest key, in characters.
+const SHORTEST: usize = 24;
+
+/// What a key allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// `/v1` and `/nodes`.
+    Api,
+    /// That and `/admin`.
+    Admin,
+}
+
+/// A key is kept as its hash only.
+type Entry = ([u8; 32], Scope);
+
+/// Keys of the control API, by hash.
+pub struct ApiKeys {
+    dir: Option<PathBuf>,
+    entries: RwLock<Arc<[Entry]>>,
+}
+
+impl ApiKeys {
+    /// Reads `api*` and `admin*` of a directory; without one nobody is let in.
+    ///
+    /// # Errors
+    /// [`AuthError`] naming the file.
+    pub fn load(dir: Option<&Path>) -> Result<Self, AuthError> {
+        let entries = dir.map_or_else(|| Ok(Vec::new()), read)?;
+        Ok(Self { dir: dir.map(Path::to_path_buf), entries: RwLock::new(entries.into()) })
+    }
+
+    /// One key with every scope, as in `--dev`.
+    #[must_use]
+    pub fn single(key: &str) -> Self {
+        Self { dir: None, entries: RwLock::new(Arc::from([(hash(key.as_bytes()), Scope::Admin)])) }
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.read().len()
+    }
+
+    /// Whether nobody is let in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the presented key allows. The time taken does not depend on how much of it is right.
+    #[must_use]
+    pub fn scope_of(&self, presented: &str) -> Option<Scope> {
+        let presented = hash(presented.trim().as_bytes());
+        let entries = Arc::clone(&self.entries.read());
+        let mut best = 0u8;
+        for (known, scope) in entries.iter() {
+            let equal: Choice = known.ct_eq(&presented);
+            let rank = 1 + u8::from(*scope == Scope::Admin);
+            best = u8::conditional_select(&best, &rank.max(best), equal);
+        }
+        match best {
+            0 => None,
+            1 => Some(Scope::Api),
+            _ => Some(Scope::Admin),
+        }
+    }
+
+    /// Reads the directory again whenever its keys change; keys that cannot be read leave the old ones in force.
+    /// Runs until `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let Some(dir) = self.dir.clone() else { return };
+        let mut complained = false;
+        while shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
+            match read(&dir) {
+                Ok(entries) => {
+                    complained = false;
+                    if **self.entries.read() != *entries {
+                        tracing::info!(keys = entries.len(), "api keys changed");
+                        *self.entries.write() = entries.into();
+                    }
+                }
+                Err(error) if !complained => {
+                    complained = true;
+                    tracing::error!(%error, "api keys not reread, the old ones stay in force");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn hash(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+fn read(dir: &Path) -> Result<Vec<Entry>, AuthError> {
+    let mut entries = Vec::new();
+    for (name, key) in key_dir::read(dir)? {
+        let scope = if name.starts_with("admin") {
+            Scope::Admin
+        } else if name.starts_with("api") {
+            Scope::Api
+        } else {
+            continue;
+        };
+        let length = String::from_utf8_lossy(&key).chars().count();
+        if length < SHORTEST {
+            let what = format!("an api key has at least {SHORTEST} characters, this one has {length}");
+            return Err(AuthError::BadKey { path: dir.join(name).display().to_string(), what });
+        }
+        entries.push((hash(&key), scope));
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_name_gives_the_scope() {
+        let dir = std::env::temp_dir().join(format!("wsc-api-keys-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (api, admin) = ("a".repeat(24), "b".repeat(30));
+        std::fs::write(dir.join("api-1"), format!("{api}\n")).unwrap();
+        std::fs::write(dir.join("admin"), &admin).unwrap();
+        std::fs::write(dir.join("notes"), "short").unwrap();
+        let keys = ApiKeys::load(Some(&dir)).unwrap();
+        assert_eq!(keys.len(), 2);
+        let cases = [
+            (api.as_str(), Some(Scope::Api)),
+            (&admin, Some(Scope::Admin)),
+            ("", None),
+            ("aaaa", None),
+            ("short", None),
+        ];
+        for (key, scope) in cases {
+            assert_eq!(keys.scope_of(key), scope, "{key}");
+        }
+        std::fs::write(dir.join("api-2"), "too-short").unwrap();
+        let error = ApiKeys::load(Some(&dir)).err().unwrap().to_string();
+        assert!(
+            error.contains("api-2") && error.contains("at least 24") && !error.contains("too-short"),
+            "{error}"
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(ApiKeys::load(None).unwrap().scope_of("anything").is_none());
+        assert_eq!(ApiKeys::single("k").scope_of("k"), Some(Scope::Admin));
+    }
+}

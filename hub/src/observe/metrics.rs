@@ -1,0 +1,245 @@
+//! Every metric of the hub. Names follow `wsc_<noun>_<unit>[_total]`; labels are bounded and never name a user.
+
+use std::{fmt::Write as _, time::Duration};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::protocol::{
+    close_reason::CloseReason,
+    send_result::{BroadcastStatus, SendStatus},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CloseLabels {
+    code: u16,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+/// What is true at the moment of a scrape.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gauges {
+    /// Open connections.
+    pub connections: u64,
+    /// Most connections that are taken.
+    pub max_connections: u64,
+    /// Users with at least one connection.
+    pub users: u64,
+    /// Connections whose directory entry is not known to be true.
+    pub unsettled: u64,
+    /// Whether the lease is held.
+    pub registered: bool,
+    /// Whether Redis answers; none when the node is alone by design.
+    pub redis_up: Option<bool>,
+    /// Seconds until the lease runs out; 0 when it is not held.
+    pub lease_remaining_seconds: f64,
+}
+
+/// Counts that the cluster's side keeps: name without `wsc_` and `_total`, help, value.
+pub type ClusterCounts = Vec<(&'static str, &'static str, u64)>;
+
+/// Every metric of the hub.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Connections welcomed since the start.
+    pub opened: Counter,
+    closes: Family<CloseLabels, Counter>,
+    refusals: Family<CodeLabel, Counter>,
+    /// Frames from clients.
+    pub frames_in: Counter,
+    /// Payload bytes from clients.
+    pub bytes_in: Counter,
+    /// Frames to clients.
+    pub frames_out: Counter,
+    /// Payload bytes to clients.
+    pub bytes_out: Counter,
+    /// Frames that were queued but never written.
+    pub frames_dropped: Counter,
+    bad_frames: Family<CodeLabel, Counter>,
+    sends: Family<StatusLabel, Counter>,
+    broadcasts: Family<StatusLabel, Counter>,
+    /// Connections closed by kicks that this node was asked for.
+    pub kicked: Counter,
+    send_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("wsc")),
+            opened: Counter::default(),
+            closes: Family::default(),
+            refusals: Family::default(),
+            frames_in: Counter::default(),
+            bytes_in: Counter::default(),
+            frames_out: Counter::default(),
+            bytes_out: Counter::default(),
+            frames_dropped: Counter::default(),
+            bad_frames: Family::default(),
+            sends: Family::default(),
+            broadcasts: Family::default(),
+            kicked: Counter::default(),
+            // 0.1 ms to 13 s.
+            send_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
+        };
+        let mut registry = metrics.registry.lock();
+        let m = &metrics;
+        registry.register("connections_opened", "Connections welcomed", m.opened.clone());
+        registry.register("closes", "Connections ended, by close code and reason", m.closes.clone());
+        registry.register("handshake_refusals", "Upgrades refused, by error code", m.refusals.clone());
+        registry.register("frames_received", "Frames from clients", m.frames_in.clone());
+        registry.register("received_bytes", "Payload from clients", m.bytes_in.clone());
+        registry.register("frames_sent", "Frames to clients", m.frames_out.clone());
+        registry.register("sent_bytes", "Payload to clients", m.bytes_out.clone());
+        registry.register("frames_dropped", "Frames queued but never written", m.frames_dropped.clone());
+        registry.register(
+            "bad_frames",
+            "Client frames answered with an error, by code",
+            m.bad_frames.clone(),
+        );
+        registry.register("sends", "Messages to one user, by result", m.sends.clone());
+        registry.register("broadcasts", "Broadcasts, by result", m.broadcasts.clone());
+        registry.register(
+            "kicked_connections",
+            "Connections closed by kicks asked of this node",
+            m.kicked.clone(),
+        );
+        registry.register(
+            "send_duration_seconds",
+            "From acceptance to answer of a send",
+            m.send_seconds.clone(),
+        );
+        drop(registry);
+        metrics
+    }
+
+    /// A connection ended by the hub's decision.
+    pub fn closed(&self, reason: &CloseReason) {
+        self.closes.get_or_create(&CloseLabels { code: reason.code(), reason: reason.label() }).inc();
+    }
+
+    /// A connection ended by the client: `clean` with a close frame, else without.
+    pub fn left(&self, clean: bool) {
+        // 1006 is the code for a close without a frame (RFC 6455 section 7.4.1); it is never sent.
+        let (code, reason) = if clean { (1000, "client") } else { (1006, "lost") };
+        self.closes.get_or_create(&CloseLabels { code, reason }).inc();
+    }
+
+    /// An upgrade was refused; `code` is the error's word.
+    pub fn refused(&self, code: &'static str) {
+        self.refusals.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// A client frame was answered with an error; `code` is the error's word.
+    pub fn bad_frame(&self, code: &'static str) {
+        self.bad_frames.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// A send was answered.
+    pub fn sent(&self, status: SendStatus, took: Duration) {
+        self.sends.get_or_create(&StatusLabel { status: status.as_str() }).inc();
+        self.send_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A broadcast was answered.
+    pub fn broadcast(&self, status: BroadcastStatus) {
+        self.broadcasts.get_or_create(&StatusLabel { status: status.as_str() }).inc();
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    #[must_use]
+    pub fn encode(&self, gauges: &Gauges, cluster: &ClusterCounts) -> String {
+        let mut text = String::with_capacity(8 * 1024);
+        gauge(&mut text, "connections", "Open connections", gauges.connections);
+        gauge(&mut text, "max_connections", "Most connections that are taken", gauges.max_connections);
+        gauge(&mut text, "users", "Users with at least one connection", gauges.users);
+        gauge(
+            &mut text,
+            "unsettled_connections",
+            "Connections to be written to the registry again",
+            gauges.unsettled,
+        );
+        gauge(&mut text, "registered", "Whether the lease is held", u8::from(gauges.registered));
+        if let Some(up) = gauges.redis_up {
+            gauge(&mut text, "redis_up", "Whether Redis answers", u8::from(up));
+        }
+        gauge(
+            &mut text,
+            "lease_remaining_seconds",
+            "Until the lease runs out",
+            gauges.lease_remaining_seconds,
+        );
+        for (name, help, value) in cluster {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "# HELP wsc_{name} {help}.\n# TYPE wsc_{name} counter\nwsc_{name}_total {value}\n"
+            );
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let _ = write!(text, "# HELP wsc_build_info The release.\n# TYPE wsc_build_info gauge\n");
+        let _ = writeln!(text, "wsc_build_info{{version=\"{version}\"}} 1");
+        // Ends with the `# EOF` that the format asks for.
+        let _ = encode(&mut text, &self.registry.lock());
+        text
+    }
+}
+
+fn gauge(text: &mut String, name: &str, help: &str, value: impl std::fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "# HELP wsc_{name} {help}.\n# TYPE wsc_{name} gauge\nwsc_{name} {value}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_has_gauges_counters_and_one_end() {
+        let metrics = Metrics::new();
+        metrics.opened.inc();
+        metrics.closed(&CloseReason::TooSlow);
+        metrics.sent(SendStatus::Delivered, Duration::from_millis(3));
+        let gauges = Gauges { connections: 7, redis_up: Some(true), ..Gauges::default() };
+        let text = metrics.encode(&gauges, &vec![("bus_batches_sent", "Batches published", 5)]);
+        for line in [
+            "wsc_connections 7",
+            "wsc_redis_up 1",
+            "wsc_bus_batches_sent_total 5",
+            "wsc_connections_opened_total 1",
+            "wsc_closes_total{code=\"4004\",reason=\"too_slow\"} 1",
+            "wsc_sends_total{status=\"delivered\"} 1",
+            "wsc_send_duration_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        assert_eq!(text.matches("# EOF").count(), 1);
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,7 @@
+//! Logs and metrics.
+
+mod logs;
+mod metrics;
+
+pub use logs::init_logs;
+pub use metrics::{ClusterCounts, Gauges, Metrics};

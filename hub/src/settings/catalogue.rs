@@ -1,0 +1,283 @@
+//! The list of settings: what `--help` shows and what the operator may set.
+
+/// One setting: a flag, the variable of the same name, and what people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The variable, such as `WSC_NODE_ID`; the flag is `--node-id`.
+    pub variable: &'static str,
+    /// Heading in `--help`.
+    pub heading: &'static str,
+    /// What stands for the value in `--help`.
+    pub value: &'static str,
+    /// The default in words; empty for none.
+    pub default: &'static str,
+    /// What it does, with unit and range.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The flag without its dashes.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.variable.trim_start_matches("WSC_").to_ascii_lowercase().replace('_', "-")
+    }
+}
+
+const NODE: &str = "Node";
+const LISTEN: &str = "Listeners and limits";
+const REDIS: &str = "Redis";
+const AUTH: &str = "Who may do what";
+const LIFE: &str = "Heartbeats and shutdown";
+const LOGS: &str = "Logs";
+
+const fn setting(
+    heading: &'static str,
+    variable: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { variable, heading, value, default, help }
+}
+
+/// Every setting that acts.
+pub const CATALOGUE: &[Setting] = &[
+    setting(
+        NODE,
+        "WSC_NODE_ID",
+        "ID",
+        "POD_NAME, else the host name",
+        "Name of this node, unique in its cluster: a DNS label",
+    ),
+    setting(NODE, "WSC_NODE_IP", "IP", "detected", "Address of this node as shown by /nodes"),
+    setting(
+        NODE,
+        "WSC_POD_UID",
+        "UID",
+        "",
+        "UID of the pod; lets a restarted container take its own lease over at once",
+    ),
+    setting(NODE, "WSC_ZONE", "ZONE", "", "Failure domain as shown by /nodes"),
+    setting(
+        LISTEN,
+        "WSC_CLIENT_ADDR",
+        "IP:PORT",
+        "0.0.0.0:8080",
+        "Where clients connect; port 0 takes any free one",
+    ),
+    setting(
+        LISTEN,
+        "WSC_API_ADDR",
+        "IP:PORT",
+        "0.0.0.0:8081",
+        "Where the backend connects; port 0 takes any free one",
+    ),
+    setting(
+        LISTEN,
+        "WSC_MAX_CONNECTIONS",
+        "N",
+        "50000",
+        "Connections on this node, 1 to 1000000; never more than the open-files limit less 512",
+    ),
+    setting(LISTEN, "WSC_MAX_MESSAGE_BYTES", "BYTES", "65536", "Largest client message, 128 to 16777216"),
+    setting(
+        LISTEN,
+        "WSC_OUTBOUND_QUEUE_BYTES",
+        "BYTES",
+        "262144",
+        "Bytes that may wait for one client, 1024 to 1073741824; beyond it the client is closed with 4004",
+    ),
+    setting(
+        LISTEN,
+        "WSC_MESSAGE_BUFFER_SIZE",
+        "N",
+        "1024",
+        "Messages that may wait for one client, 1 to 1000000; beyond it the client is closed with 4004",
+    ),
+    setting(
+        LISTEN,
+        "WSC_CLIENT_RATE",
+        "N",
+        "50",
+        "Frames per second from one client, 1 to 100000, with bursts of twice that",
+    ),
+    setting(
+        LISTEN,
+        "WSC_CLIENT_IN_FLIGHT",
+        "N",
+        "64",
+        "Messages of one client being sent at the same time, 1 to 10000",
+    ),
+    setting(
+        LISTEN,
+        "WSC_HANDSHAKE_TIMEOUT",
+        "DURATION",
+        "5s",
+        "Time for a client to send its request's header, 100ms to 1m",
+    ),
+    setting(
+        REDIS,
+        "WSC_REDIS_URL",
+        "URL",
+        "none: this node is alone",
+        "redis://HOST[:PORT][/DB], or rediss:// for TLS; user and password belong into files",
+    ),
+    setting(
+        REDIS,
+        "WSC_REDIS_MODE",
+        "MODE",
+        "standalone",
+        "standalone; sentinel and cluster are not built yet",
+    ),
+    setting(
+        REDIS,
+        "WSC_REDIS_USERNAME_FILE",
+        "FILE",
+        "",
+        "File with the ACL user; read again at each connect",
+    ),
+    setting(
+        REDIS,
+        "WSC_REDIS_PASSWORD_FILE",
+        "FILE",
+        "",
+        "File with the password; read again at each connect",
+    ),
+    setting(
+        REDIS,
+        "WSC_REDIS_CA_FILE",
+        "FILE",
+        "",
+        "PEM file of the authorities that sign the server's certificate; rediss:// only",
+    ),
+    setting(REDIS, "WSC_REDIS_CERT_FILE", "FILE", "", "PEM file of the client certificate; rediss:// only"),
+    setting(
+        REDIS,
+        "WSC_REDIS_KEY_FILE",
+        "FILE",
+        "",
+        "PEM file of the client certificate's key; rediss:// only",
+    ),
+    setting(
+        REDIS,
+        "WSC_KEY_PREFIX",
+        "TEXT",
+        "wsc:",
+        "Begins every key and channel; nodes that share it form a cluster: A-Z a-z 0-9 : . _ -, at most 64",
+    ),
+    setting(
+        REDIS,
+        "WSC_OWNER",
+        "TEXT",
+        "",
+        "Who owns the prefix; while another owner lives this node stays 'starting'",
+    ),
+    setting(
+        AUTH,
+        "WSC_AUTH_MODE",
+        "MODE",
+        "token",
+        "token: a JWT says who connects; trusted: the client says it (development); proxy is not built yet",
+    ),
+    setting(
+        AUTH,
+        "WSC_AUTH_KEYS_DIR",
+        "DIR",
+        "",
+        "Directory of keys that verify tokens: <kid>.key, a secret of 32 bytes or more; read again when it changes",
+    ),
+    setting(AUTH, "WSC_TOKEN_ISSUER", "TEXT", "", "Wanted in the tokens' iss"),
+    setting(AUTH, "WSC_TOKEN_AUDIENCE", "TEXT", "", "Wanted in the tokens' aud"),
+    setting(
+        AUTH,
+        "WSC_API_KEYS_DIR",
+        "DIR",
+        "none: the API refuses everybody",
+        "Directory of API keys: files api* and admin*, one key of 24 characters or more each; read again when it changes",
+    ),
+    setting(
+        AUTH,
+        "WSC_CLIENT_SEND",
+        "WHO",
+        "all if trusted, else what the token grants",
+        "To whom clients may send: none, users, groups or all",
+    ),
+    setting(
+        AUTH,
+        "WSC_ALLOWED_ORIGINS",
+        "LIST",
+        "the same host",
+        "Comma list of origins, such as https://example.org, whose pages may connect; * allows all",
+    ),
+    setting(
+        LIFE,
+        "WSC_HEARTBEAT_INTERVAL",
+        "DURATION",
+        "10s",
+        "How often the lease is renewed, 100ms to 20s",
+    ),
+    setting(
+        LIFE,
+        "WSC_LEASE",
+        "DURATION",
+        "30s",
+        "After how long a silent node is dead: at least 3 heartbeats, at most 60s",
+    ),
+    setting(
+        LIFE,
+        "WSC_PING_INTERVAL",
+        "DURATION",
+        "25s",
+        "How often clients are pinged, 100ms to 10m; two unanswered close with 4005",
+    ),
+    setting(LIFE, "WSC_GRACE", "DURATION", "110s", "Time between SIGTERM and the end, 1s to 1h"),
+    setting(
+        LIFE,
+        "WSC_RETRY_AFTER_MAX",
+        "DURATION",
+        "1s",
+        "Clients sent away wait up to this before they connect again, 0s to 1m",
+    ),
+    setting(
+        LOGS,
+        "WSC_LOG",
+        "LEVEL",
+        "info",
+        "error, warn, info, debug or trace; or directives such as info,wsc_hub::cluster=debug",
+    ),
+    setting(LOGS, "WSC_LOG_FORMAT", "FORMAT", "json, or text on a terminal", "json or text"),
+];
+
+/// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
+pub const NOT_BUILT: &[&str] = &[
+    "WSC_REDIS_SENTINEL_MASTER",
+    "WSC_PROXY_USER_HEADER",
+    "WSC_TRUSTED_PROXIES",
+    "WSC_HOT_SETTINGS_FILE",
+    "WSC_MAX_CONNECTIONS_PER_USER",
+    "WSC_ON_EXCESS",
+    "WSC_QUEUE_MEMORY",
+    "WSC_MAX_GROUPS",
+    "WSC_MAX_CONNECTIONS_PER_ADDRESS",
+    "WSC_ACCEPT_RATE",
+    "WSC_INBOX_MAX_MESSAGES",
+    "WSC_INBOX_MAX_BYTES",
+    "WSC_INBOX_TTL",
+    "WSC_RESUME_WINDOW",
+    "WSC_EVENTS",
+    "WSC_DRAIN_SETTLE",
+    "WSC_DRAIN_RATE",
+    "WSC_ON_REGISTRY_DOWN",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_variables_have_the_same_name() {
+        assert!(CATALOGUE.iter().any(|s| s.flag() == "redis-password-file"));
+        assert!(CATALOGUE.iter().all(|s| s.variable.starts_with("WSC_")));
+        assert!(CATALOGUE.iter().all(|s| !NOT_BUILT.contains(&s.variable)));
+    }
+}

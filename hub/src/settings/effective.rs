@@ -1,0 +1,137 @@
+//! Settings after validation.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{identity::NodeId, local::outbound_queue::QueueLimits};
+
+/// The API key of `--dev`. Never accepted elsewhere.
+pub const DEV_API_KEY: &str = "dev-only-key-do-not-use-in-production";
+
+/// All settings, validated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Name of this node.
+    pub node_id: NodeId,
+    /// Address of this node for others.
+    pub node_ip: String,
+    /// UID of the pod; empty outside Kubernetes.
+    pub pod_uid: String,
+    /// Failure domain; empty when unknown.
+    pub zone: String,
+    /// Listener for clients.
+    pub client_addr: SocketAddr,
+    /// Listener for the backend.
+    pub api_addr: SocketAddr,
+    /// Redis; none for a node that is alone.
+    pub redis: Option<RedisSettings>,
+    /// Begins every key and channel.
+    pub key_prefix: String,
+    /// Who owns the prefix; empty for nobody.
+    pub owner: String,
+    /// Who may connect.
+    pub auth: AuthSettings,
+    /// Directory of API keys.
+    pub api_keys_dir: Option<PathBuf>,
+    /// To whom clients may send.
+    pub client_send: ClientSend,
+    /// Origins besides the same host.
+    pub allowed_origins: Vec<String>,
+    /// How often the lease is renewed.
+    pub heartbeat_interval: Duration,
+    /// After how long a silent node is dead.
+    pub lease: Duration,
+    /// How often clients are pinged.
+    pub ping_interval: Duration,
+    /// Connections on this node: the smaller of the setting and what the open-files limit allows.
+    pub max_connections: usize,
+    /// Largest client message in bytes.
+    pub max_message_bytes: usize,
+    /// What may wait for one client.
+    pub queue: QueueLimits,
+    /// Frames per second from one client; bursts of twice that.
+    pub client_rate: u32,
+    /// Messages of one client being sent at the same time.
+    pub client_in_flight: usize,
+    /// Time for a request's header.
+    pub handshake_timeout: Duration,
+    /// Time between SIGTERM and the end.
+    pub grace: Duration,
+    /// Longest hint in `going_away`.
+    pub retry_after_max: Duration,
+    /// Logs.
+    pub log: LogSettings,
+    /// `--dev`: loopback only, trusted mode, a well-known API key.
+    pub dev: bool,
+}
+
+/// Where Redis is and how to log in. Secrets stay in files, read again at each connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// `redis://` or `rediss://`.
+    pub url: String,
+    /// File with the ACL user.
+    pub username_file: Option<PathBuf>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// PEM of the authorities.
+    pub ca_file: Option<PathBuf>,
+    /// PEM of the client certificate.
+    pub cert_file: Option<PathBuf>,
+    /// PEM of its key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// How clients say who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// By a JWT.
+    Token,
+    /// By their word. For development.
+    Trusted,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// How clients say who they are.
+    pub mode: AuthMode,
+    /// Directory of keys; always there in token mode.
+    pub keys_dir: Option<PathBuf>,
+    /// Wanted in `iss`.
+    pub issuer: Option<String>,
+    /// Wanted in `aud`.
+    pub audience: Option<String>,
+}
+
+/// To whom clients may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientSend {
+    /// To nobody.
+    None,
+    /// To users.
+    Users,
+    /// To groups.
+    Groups,
+    /// To users and groups.
+    All,
+    /// To whom the token says.
+    Granted,
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// A level or directives, known to be valid.
+    pub directives: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}

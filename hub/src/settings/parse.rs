@@ -1,0 +1,382 @@
+//! From flags and variables to settings; every mistake is found in one pass.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
+
+use super::{
+    catalogue::{CATALOGUE, NOT_BUILT},
+    duration::parse_duration,
+    effective::{AuthMode, AuthSettings, ClientSend, LogFormat, LogSettings, RedisSettings, Settings},
+};
+use crate::{identity::NodeId, local::outbound_queue::QueueLimits};
+
+/// Descriptors kept for listeners, Redis, files.
+const RESERVED_FILES: u64 = 512;
+
+/// Why the program does not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// Help or version was asked for: print it and end with 0.
+    Help(String),
+    /// Every mistake, a sentence each: end with 64 (`EX_USAGE` of sysexits.h).
+    Bad(Vec<String>),
+}
+
+/// What the machine says; passed in so that parsing has no side effects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The host's name.
+    pub host_name: String,
+    /// An address of this machine that others may reach.
+    pub ip: String,
+    /// Soft limit of open files.
+    pub open_files: u64,
+    /// Whether logs go to a terminal.
+    pub terminal: bool,
+}
+
+fn command() -> Command {
+    let mut command = Command::new("wsc-hub")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A WebSocket hub: users connect to any node, a backend sends to users or to everyone")
+        .after_help(
+            "Durations are numbers with a unit: 250ms, 10s, 1h30m.\n\
+             Two listeners: clients use GET /ws; the backend uses /v1 with an API key. Both answer /health and /livez.\n\
+             Exit status: 0 ended as asked, 64 bad settings, 1 anything else.",
+        )
+        .arg(
+            Arg::new("dev").long("dev").action(ArgAction::SetTrue).help(
+                "For trying out: loopback only, clients say who they are, a well-known API key, logs for people",
+            ),
+        );
+    for setting in CATALOGUE {
+        let default = if setting.default.is_empty() {
+            String::new()
+        } else {
+            format!(" [default: {}]", setting.default)
+        };
+        command = command.arg(
+            Arg::new(setting.variable)
+                .long(setting.flag())
+                .value_name(setting.value)
+                .help_heading(setting.heading)
+                .allow_hyphen_values(true)
+                .help(format!("{}{default} [variable: {}]", setting.help, setting.variable)),
+        );
+    }
+    command
+}
+
+/// Reads `args` (the program's name first) and variables; a flag wins over its variable, an empty variable is none.
+///
+/// # Errors
+/// [`Exit`] with the help, or with every mistake.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    around: &Surroundings,
+) -> Result<Settings, Exit> {
+    let matches = command().try_get_matches_from(args).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Help(error.render().to_string()),
+        _ => Exit::Bad(vec![error.render().to_string().trim().trim_start_matches("error: ").to_owned()]),
+    })?;
+    let mut reader = Reader { matches, variable, problems: Vec::new() };
+    let settings = read(&mut reader, around);
+    match settings {
+        Some(settings) if reader.problems.is_empty() => Ok(settings),
+        _ => Err(Exit::Bad(reader.problems)),
+    }
+}
+
+struct Reader<'a> {
+    matches: ArgMatches,
+    variable: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        let flag = self.matches.get_one::<String>(name).cloned();
+        flag.or_else(|| (self.variable)(name))
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
+    }
+
+    fn problem(&mut self, name: &str, what: impl std::fmt::Display) {
+        self.problems.push(format!("{name}: {what}"));
+    }
+
+    fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.problem(name, what);
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
+        self.read(name, |text| match text.parse() {
+            Ok(n) if (least..=most).contains(&n) => Ok(n),
+            _ => Err(format!("expected a whole number from {least} to {most}, found {text:?}")),
+        })
+        .unwrap_or(default)
+    }
+
+    fn size(&mut self, name: &str, default: u64, least: u64, most: u64) -> usize {
+        usize::try_from(self.number(name, default, least, most)).unwrap_or(usize::MAX)
+    }
+
+    fn duration(&mut self, name: &str, default: &str, least: &str, most: &str) -> Duration {
+        let known = |text| parse_duration(text).unwrap_or_default();
+        self.read(name, |text| match parse_duration(text)? {
+            found if (known(least)..=known(most)).contains(&found) => Ok(found),
+            _ => Err(format!("expected a duration from {least} to {most}, found {text:?}")),
+        })
+        .unwrap_or_else(|| known(default))
+    }
+
+    fn address(&mut self, name: &str, default: SocketAddr) -> SocketAddr {
+        self.read(name, |text| {
+            text.parse().map_err(|_| format!("expected an address like 0.0.0.0:8080, found {text:?}"))
+        })
+        .unwrap_or(default)
+    }
+
+    /// A file or directory that must be there and readable now.
+    fn path(&mut self, name: &str, directory: bool) -> Option<PathBuf> {
+        self.read(name, |text| {
+            let path = PathBuf::from(text);
+            let what = if directory { "directory" } else { "file" };
+            match std::fs::metadata(&path) {
+                Ok(found) if found.is_dir() == directory => Ok(path),
+                Ok(_) => Err(format!("{text:?} is not a {what}")),
+                Err(error) => Err(format!("cannot read the {what} {text:?}: {error}")),
+            }
+        })
+    }
+}
+
+fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
+    let dev = reader.matches.get_flag("dev");
+    for name in NOT_BUILT {
+        if (reader.variable)(name).is_some_and(|text| !text.trim().is_empty()) {
+            reader.problem(name, "not built yet in this release, leave it unset");
+        }
+    }
+    let node_id = node_id(reader, around);
+    let (client_addr, api_addr) = addresses(reader, dev);
+    let redis = redis(reader);
+    let key_prefix = reader
+        .read("WSC_KEY_PREFIX", |text| {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b":._-".contains(&b);
+            let good = text.len() <= 64 && text.bytes().all(allowed);
+            if good {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("expected at most 64 of A-Z a-z 0-9 : . _ -, found {text:?}"))
+            }
+        })
+        .unwrap_or_else(|| "wsc:".to_owned());
+    let auth = auth(reader, dev);
+    let api_keys_dir = reader.path("WSC_API_KEYS_DIR", true);
+    let client_send = reader
+        .read("WSC_CLIENT_SEND", |text| match text {
+            "none" => Ok(ClientSend::None),
+            "users" => Ok(ClientSend::Users),
+            "groups" => Ok(ClientSend::Groups),
+            "all" => Ok(ClientSend::All),
+            _ => Err(format!("expected none, users, groups or all, found {text:?}")),
+        })
+        .unwrap_or(if auth.mode == AuthMode::Trusted { ClientSend::All } else { ClientSend::Granted });
+    let allowed_origins = reader.read("WSC_ALLOWED_ORIGINS", origins).unwrap_or_default();
+    let heartbeat_interval = reader.duration("WSC_HEARTBEAT_INTERVAL", "10s", "100ms", "20s");
+    let lease = reader.duration("WSC_LEASE", "30s", "300ms", "60s");
+    if lease < heartbeat_interval * 3 {
+        reader.problem(
+            "WSC_LEASE",
+            format!("{lease:?} is less than three heartbeats of {heartbeat_interval:?}"),
+        );
+    }
+    let wanted = reader.number("WSC_MAX_CONNECTIONS", 50_000, 1, 1_000_000);
+    let possible = around.open_files.saturating_sub(RESERVED_FILES).max(1);
+    let queue = QueueLimits {
+        bytes: reader.size("WSC_OUTBOUND_QUEUE_BYTES", 262_144, 1024, 1 << 30),
+        messages: reader.size("WSC_MESSAGE_BUFFER_SIZE", 1024, 1, 1_000_000),
+    };
+    let max_message_bytes = reader.size("WSC_MAX_MESSAGE_BYTES", 65_536, 128, 1 << 24);
+    let log = log(reader, dev, around);
+    Some(Settings {
+        node_ip: reader
+            .read("WSC_NODE_IP", |text| match text.parse::<std::net::IpAddr>() {
+                Ok(ip) => Ok(ip.to_string()),
+                Err(_) => Err(format!("expected an IP address, found {text:?}")),
+            })
+            .unwrap_or_else(|| around.ip.clone()),
+        pod_uid: reader.text("WSC_POD_UID").unwrap_or_default(),
+        zone: reader.text("WSC_ZONE").unwrap_or_default(),
+        owner: reader.text("WSC_OWNER").unwrap_or_default(),
+        ping_interval: reader.duration("WSC_PING_INTERVAL", "25s", "100ms", "10m"),
+        max_connections: usize::try_from(wanted.min(possible)).unwrap_or(usize::MAX),
+        client_rate: u32::try_from(reader.number("WSC_CLIENT_RATE", 50, 1, 100_000)).unwrap_or(u32::MAX),
+        client_in_flight: reader.size("WSC_CLIENT_IN_FLIGHT", 64, 1, 10_000),
+        handshake_timeout: reader.duration("WSC_HANDSHAKE_TIMEOUT", "5s", "100ms", "1m"),
+        grace: reader.duration("WSC_GRACE", "110s", "1s", "1h"),
+        retry_after_max: reader.duration("WSC_RETRY_AFTER_MAX", "1s", "0s", "1m"),
+        node_id: node_id?,
+        client_addr,
+        api_addr,
+        redis,
+        key_prefix,
+        auth,
+        api_keys_dir,
+        client_send,
+        allowed_origins,
+        heartbeat_interval,
+        lease,
+        max_message_bytes,
+        queue,
+        log,
+        dev,
+    })
+}
+
+fn node_id(reader: &mut Reader<'_>, around: &Surroundings) -> Option<NodeId> {
+    let given = reader.text("WSC_NODE_ID");
+    let pod = (reader.variable)("POD_NAME").filter(|text| !text.is_empty());
+    let (name, text) = match (given, pod) {
+        (Some(text), _) => ("WSC_NODE_ID", text),
+        (None, Some(text)) => ("POD_NAME", text),
+        // A host name may have dots and capitals; a node id is the label that comes of it.
+        (None, None) => {
+            let label = around.host_name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+            let label: String =
+                label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
+            let label = label.trim_matches('-');
+            ("WSC_NODE_ID", if label.is_empty() { "node".to_owned() } else { label.to_owned() })
+        }
+    };
+    NodeId::new(&text).map_err(|error| reader.problem(name, error)).ok()
+}
+
+fn addresses(reader: &mut Reader<'_>, dev: bool) -> (SocketAddr, SocketAddr) {
+    let ip = if dev { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
+    let client = reader.address("WSC_CLIENT_ADDR", SocketAddr::from((ip, 8080)));
+    let api = reader.address("WSC_API_ADDR", SocketAddr::from((ip, 8081)));
+    for (name, address) in [("WSC_CLIENT_ADDR", client), ("WSC_API_ADDR", api)] {
+        if dev && !address.ip().is_loopback() {
+            reader.problem(name, format!("--dev listens on loopback only, found {address}"));
+        }
+    }
+    if client == api && client.port() != 0 {
+        reader.problem("WSC_API_ADDR", format!("both listeners would use {client}"));
+    }
+    (client, api)
+}
+
+fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
+    let url = reader.read("WSC_REDIS_URL", |text| {
+        let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
+        match rest {
+            None => Err(format!("expected redis:// or rediss://, found {:?}", text.split('@').next_back().unwrap_or_default())),
+            Some(rest) if rest.contains('@') => {
+                Err("user and password do not belong here, give WSC_REDIS_USERNAME_FILE and WSC_REDIS_PASSWORD_FILE".to_owned())
+            }
+            Some(rest) if rest.contains(',') => Err("a list of addresses is not built yet in this release".to_owned()),
+            Some(rest) if rest.is_empty() || rest.starts_with(['/', ':']) => Err("the host is missing".to_owned()),
+            Some(_) => Ok(text.to_owned()),
+        }
+    });
+    reader.read("WSC_REDIS_MODE", |text| match text {
+        "standalone" => Ok(()),
+        "sentinel" | "cluster" => Err(format!("{text} is not built yet in this release, use standalone")),
+        _ => Err(format!("expected standalone, found {text:?}")),
+    });
+    let files = ["USERNAME", "PASSWORD", "CA", "CERT", "KEY"];
+    let mut paths = files.map(|what| {
+        let name = format!("WSC_REDIS_{what}_FILE");
+        let path = reader.path(&name, false);
+        let tls_only = matches!(what, "CA" | "CERT" | "KEY");
+        if path.is_some() && tls_only && url.as_ref().is_some_and(|url| !url.starts_with("rediss://")) {
+            reader.problem(&name, "needs a rediss:// address");
+        }
+        path
+    });
+    if paths[3].is_some() != paths[4].is_some() {
+        reader.problem(
+            "WSC_REDIS_CERT_FILE",
+            "a client certificate and its key go together: set WSC_REDIS_KEY_FILE too",
+        );
+    }
+    let mut take = |n: usize| paths.get_mut(n).and_then(Option::take);
+    Some(RedisSettings {
+        url: url?,
+        username_file: take(0),
+        password_file: take(1),
+        ca_file: take(2),
+        cert_file: take(3),
+        key_file: take(4),
+    })
+}
+
+fn auth(reader: &mut Reader<'_>, dev: bool) -> AuthSettings {
+    let mode = reader.read("WSC_AUTH_MODE", |text| match text {
+        "token" if dev => Err("--dev is always trusted".to_owned()),
+        "token" => Ok(AuthMode::Token),
+        "trusted" => Ok(AuthMode::Trusted),
+        "proxy" => Err("proxy is not built yet in this release, use token".to_owned()),
+        _ => Err(format!("expected token or trusted, found {text:?}")),
+    });
+    let given = reader.text("WSC_AUTH_MODE").is_some();
+    let mode_or_default = mode.unwrap_or(if dev { AuthMode::Trusted } else { AuthMode::Token });
+    let keys_given = reader.text("WSC_AUTH_KEYS_DIR").is_some();
+    let keys_dir = reader.path("WSC_AUTH_KEYS_DIR", true);
+    if mode_or_default == AuthMode::Token && !keys_given && (mode.is_some() || !given) {
+        reader.problem("WSC_AUTH_KEYS_DIR", "mode token needs a directory of keys (or try --dev)");
+    }
+    AuthSettings {
+        mode: mode_or_default,
+        keys_dir,
+        issuer: reader.text("WSC_TOKEN_ISSUER"),
+        audience: reader.text("WSC_TOKEN_AUDIENCE"),
+    }
+}
+
+fn origins(text: &str) -> Result<Vec<String>, String> {
+    let origins: Vec<String> =
+        text.split(',').map(|o| o.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
+    let good = |origin: &str| {
+        origin == "*"
+            || ["http://", "https://"].iter().any(|scheme| {
+                origin
+                    .strip_prefix(scheme)
+                    .is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '@']))
+            })
+    };
+    match origins.iter().find(|origin| !good(origin)) {
+        Some(origin) => Err(format!("expected origins like https://example.org, found {origin:?}")),
+        None => Ok(origins),
+    }
+}
+
+fn log(reader: &mut Reader<'_>, dev: bool, around: &Surroundings) -> LogSettings {
+    let directives = reader.read("WSC_LOG", |text| {
+        let valid = tracing_subscriber::EnvFilter::builder().parse(text);
+        valid
+            .map(|_| text.to_owned())
+            .map_err(|_| format!("expected a level like info or debug, found {text:?}"))
+    });
+    let format = reader.read("WSC_LOG_FORMAT", |text| match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err(format!("expected json or text, found {text:?}")),
+    });
+    let default = if dev || around.terminal { LogFormat::Text } else { LogFormat::Json };
+    LogSettings {
+        directives: directives.unwrap_or_else(|| "info".to_owned()),
+        format: format.unwrap_or(default),
+    }
+}

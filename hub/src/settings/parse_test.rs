@@ -1,0 +1,112 @@
+//! Tables for [`super::parse`].
+
+use std::{collections::HashMap, ffi::OsString};
+
+use super::{AuthMode, Exit, LogFormat, Settings, Surroundings, parse};
+
+fn around() -> Surroundings {
+    Surroundings { host_name: "My.Host".into(), ip: "10.0.0.7".into(), open_files: 20_000, terminal: false }
+}
+
+fn run(args: &[&str], variables: &[(&str, &str)]) -> Result<Settings, Exit> {
+    let variables: HashMap<_, _> = variables.iter().copied().collect();
+    let args = ["wsc-hub"].iter().chain(args).map(OsString::from);
+    parse(args, &|name| variables.get(name).map(ToString::to_string), &around())
+}
+
+fn problems(args: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+    match run(args, variables) {
+        Err(Exit::Bad(problems)) => problems,
+        other => panic!("expected problems, got {other:?}"),
+    }
+}
+
+#[test]
+fn dev_needs_nothing_else_and_listens_on_loopback() {
+    let settings = run(&["--dev"], &[]).unwrap();
+    assert!(settings.dev && settings.client_addr.ip().is_loopback() && settings.api_addr.ip().is_loopback());
+    assert_eq!((settings.auth.mode, settings.log.format), (AuthMode::Trusted, LogFormat::Text));
+    assert_eq!((settings.node_id.as_str(), settings.node_ip.as_str()), ("my", "10.0.0.7"));
+    assert_eq!(settings.max_connections, 19_488, "the open-files limit less 512");
+    assert!(problems(&["--dev", "--client-addr", "0.0.0.0:0"], &[])[0].contains("loopback only"));
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
+    let settings =
+        run(&["--dev", "--node-id", "flag"], &[("WSC_NODE_ID", "variable"), ("WSC_LEASE", "")]).unwrap();
+    assert_eq!((settings.node_id.as_str(), settings.lease.as_secs()), ("flag", 30));
+    assert_eq!(run(&["--dev"], &[("POD_NAME", "chat-0")]).unwrap().node_id.as_str(), "chat-0");
+}
+
+#[test]
+fn all_mistakes_are_listed_at_once() {
+    let found = problems(
+        &[],
+        &[
+            ("WSC_NODE_ID", "Bad_Id"),
+            ("WSC_CLIENT_ADDR", "nowhere"),
+            ("WSC_REDIS_URL", "redis://user:secret@host"),
+            ("WSC_LEASE", "20s"),
+            ("WSC_EVENTS", "true"),
+            ("WSC_MAX_CONNECTIONS", "many"),
+        ],
+    );
+    let names = [
+        "WSC_EVENTS",
+        "WSC_NODE_ID",
+        "WSC_CLIENT_ADDR",
+        "WSC_REDIS_URL",
+        "WSC_AUTH_KEYS_DIR",
+        "WSC_LEASE",
+        "WSC_MAX_CONNECTIONS",
+    ];
+    assert_eq!(found.len(), names.len(), "{found:#?}");
+    for name in names {
+        assert!(found.iter().any(|problem| problem.starts_with(name)), "{name} in {found:#?}");
+    }
+    assert!(!found.iter().any(|problem| problem.contains("secret")), "{found:#?}");
+}
+
+#[test]
+fn each_bad_value_gets_a_sentence() {
+    let cases = [
+        ("WSC_NODE_IP", "localhost", "expected an IP address"),
+        ("WSC_REDIS_URL", "http://x", "expected redis:// or rediss://"),
+        ("WSC_REDIS_URL", "redis://a,b", "a list of addresses is not built yet"),
+        ("WSC_REDIS_URL", "redis://", "the host is missing"),
+        ("WSC_REDIS_MODE", "cluster", "cluster is not built yet"),
+        ("WSC_REDIS_PASSWORD_FILE", "/does/not/exist", "cannot read the file"),
+        ("WSC_KEY_PREFIX", "a{b}", "expected at most 64"),
+        ("WSC_AUTH_MODE", "proxy", "proxy is not built yet"),
+        ("WSC_API_KEYS_DIR", "/etc/hostname", "is not a directory"),
+        ("WSC_CLIENT_SEND", "some", "expected none, users, groups or all"),
+        ("WSC_ALLOWED_ORIGINS", "example.org", "expected origins like"),
+        ("WSC_HEARTBEAT_INTERVAL", "10", "expected a duration"),
+        ("WSC_LEASE", "61s", "expected a duration from 300ms to 60s"),
+        ("WSC_MAX_MESSAGE_BYTES", "1", "expected a whole number from 128"),
+        ("WSC_OUTBOUND_QUEUE_BYTES", "-1", "expected a whole number"),
+        ("WSC_LOG", "loud=very", "expected a level"),
+        ("WSC_LOG_FORMAT", "xml", "expected json or text"),
+    ];
+    for (name, value, why) in cases {
+        let found = problems(&["--dev"], &[(name, value)]);
+        assert!(
+            found.len() == 1 && found[0].starts_with(&format!("{name}: ")) && found[0].contains(why),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn help_lists_every_setting_and_usage_errors_are_problems() {
+    let Err(Exit::Help(help)) = run(&["--help"], &[]) else { panic!("no help") };
+    for setting in super::CATALOGUE {
+        assert!(
+            help.contains(&format!("--{}", setting.flag())) && help.contains(setting.variable),
+            "{setting:?}"
+        );
+    }
+    assert!(matches!(run(&["--version"], &[]), Err(Exit::Help(text)) if text.starts_with("wsc-hub 0.")));
+    assert!(problems(&["--nope"], &[])[0].contains("--nope"));
+}
