@@ -50,13 +50,10 @@ pub struct HubSpec {
     pub max_connections: i32,
     /// Least severe log level that is written: `error`, `warn`, `info` (default), `debug` or `trace`.
     pub log_level: LogLevel,
-    /// Origins whose web pages may connect, such as `https://chat.example.com`. Default: only pages of the host that is
+    /// Origins whose web pages may connect, such as `https://chat.example.com`, or `*` for all. Default: only pages of the host that is
     /// connected to. Clients that are not browsers send no origin and are not affected. At most 64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 64),
-        inner(length(max = 512), regex(pattern = "^[A-Za-z][A-Za-z0-9+.-]*://[^/,\\s]+$"))
-    )]
+    #[schemars(length(max = 64), inner(length(max = 512), regex(pattern = r"^(\*|https?://[^/,@\s]+)$")))]
     pub allowed_origins: Vec<String>,
     /// To whom clients may send: `none`, `users`, `groups` or `all`. Default (empty): what the token grants in mode
     /// Token, `all` in mode Trusted.

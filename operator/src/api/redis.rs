@@ -19,7 +19,7 @@ pub struct RedisSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRedis>,
     /// Prefix of every key and channel, at most 64 of the characters `A-Z a-z 0-9 : . _ -`. Default (empty):
-    /// `wsc:<namespace>:<name>:`. Two clusters may share a Redis only with different prefixes. Immutable.
+    /// `wsc:<namespace>:<name>:`, or `wsc:<name>:<hash>:` where that is longer than 64. Two clusters may share a Redis only with different prefixes. Immutable.
     #[schemars(length(max = 64), extend("pattern" = "^[A-Za-z0-9:._-]{0,64}$"))]
     pub key_prefix: String,
 }
@@ -135,8 +135,8 @@ impl RedisMode {
 pub struct RedisTlsSpec {
     /// Whether connections are encrypted. Default false.
     pub enabled: bool,
-    /// Secret with the key `ca.crt`: the certificates the server's must be signed by. Default: the public authorities
-    /// known to the hub.
+    /// Secret with the key `ca.crt`: the certificates the server's must be signed by. Default: the authorities in
+    /// the hub's image; the standard image has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretRef>,
     /// Secret of type kubernetes.io/tls (`tls.crt`, `tls.key`) with the certificate the hub shows. Default: none.

@@ -34,7 +34,7 @@ fn render(case: &str) -> String {
 fn compare(case: &str) {
     let rendered = render(case);
     let file = path(&format!("{case}.out.yaml"));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         std::fs::write(&file, &rendered).unwrap();
         return;
     }

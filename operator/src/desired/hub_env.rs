@@ -74,7 +74,7 @@ fn redis_connection(cluster: &WscCluster) -> Vec<EnvVar> {
     }
     if let Some(external) = &cluster.spec.redis.external {
         if external.auth_secret_ref.is_some() {
-            // The key is optional in the Secret: no file means the default user.
+            // The key is optional in the Secret; the volume has a file for it in any case.
             env.push(value("WSC_REDIS_USERNAME_FILE", format!("{REDIS_AUTH_DIR}/username")));
             env.push(value("WSC_REDIS_PASSWORD_FILE", format!("{REDIS_AUTH_DIR}/password")));
         }

@@ -34,6 +34,9 @@ pub const IMAGE: &str = "wsc.dev/image";
 /// Annotation on the Redis pod template: uid of the password Secret.
 pub const AUTH_SECRET_UID: &str = "wsc.dev/auth-secret-uid";
 
+/// Annotation on the hub pod template: the Redis user where the Secret of an external Redis names none.
+pub const REDIS_USER: &str = "wsc.dev/redis-user";
+
 /// Part of the cluster that an object belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {

@@ -136,7 +136,7 @@ fn ingress_nginx(affinity: AffinityType, cookie: &str) -> Profile {
             (format!("{prefix}/session-cookie-name"), cookie),
         ])),
         AffinityType::ClientIP => {
-            ingress_annotations.extend(annotations([(format!("{prefix}/upstream-hash-by"), "$remote_addr")]))
+            ingress_annotations.extend(annotations([(format!("{prefix}/upstream-hash-by"), "$remote_addr")]));
         }
     }
     Profile {
@@ -232,13 +232,13 @@ mod tests {
             let row = format!("{kind:?} {affinity:?}");
             match ingress {
                 Some((key, value)) => {
-                    assert_eq!(made.ingress_annotations.get(key).map(String::as_str), Some(value), "{row}")
+                    assert_eq!(made.ingress_annotations.get(key).map(String::as_str), Some(value), "{row}");
                 }
                 None => assert!(made.ingress_annotations.is_empty(), "{row}"),
             }
             match service {
                 Some((key, value)) => {
-                    assert_eq!(made.service_annotations.get(key).map(String::as_str), Some(value), "{row}")
+                    assert_eq!(made.service_annotations.get(key).map(String::as_str), Some(value), "{row}");
                 }
                 None => assert!(made.service_annotations.is_empty(), "{row}"),
             }

@@ -14,6 +14,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use sha2::{Digest, Sha256};
+
 use super::error::SpecError;
 use super::inputs::Inputs;
 use super::labels::{self, Component};
@@ -54,14 +56,24 @@ pub fn redis_url(cluster: &WscCluster) -> String {
     }
 }
 
-/// Prefix of every key and channel: the spec's, or one that no other resource of the Kubernetes cluster has.
+/// Longest prefix the hub accepts, in bytes.
+const MAX_PREFIX: usize = 64;
+
+/// Prefix of every key and channel: the spec's, or one that no other resource of the Kubernetes cluster has. Names that
+/// are too long together are told apart by a hash, which a new resource of the same name has again.
 pub fn key_prefix(cluster: &WscCluster) -> String {
     let own = &cluster.spec.redis.key_prefix;
-    if own.is_empty() {
-        format!("wsc:{}:{}:", names::namespace(cluster), names::cluster(cluster))
-    } else {
-        own.clone()
+    if !own.is_empty() {
+        return own.clone();
     }
+    let (namespace, name) = (names::namespace(cluster), names::cluster(cluster));
+    let plain = format!("wsc:{namespace}:{name}:");
+    if plain.len() <= MAX_PREFIX {
+        return plain;
+    }
+    let digest = Sha256::digest(format!("{namespace}/{name}"));
+    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("wsc:{name}:{hash}:")
 }
 
 /// Service of the managed Redis.
@@ -309,6 +321,17 @@ mod tests {
         assert_eq!(key_prefix(&cluster), "wsc:demo:chat:");
         cluster.spec.redis.key_prefix = "mine:".into();
         assert_eq!(key_prefix(&cluster), "mine:");
+    }
+
+    #[test]
+    fn the_longest_names_still_make_a_prefix_the_hub_accepts() {
+        let mut cluster = cluster();
+        cluster.metadata.namespace = Some("n".repeat(63));
+        cluster.metadata.name = Some("c".repeat(40));
+        let first = key_prefix(&cluster);
+        assert!(first.len() <= MAX_PREFIX, "{first}");
+        cluster.metadata.namespace = Some("m".repeat(63));
+        assert_ne!(key_prefix(&cluster), first);
     }
 
     #[test]

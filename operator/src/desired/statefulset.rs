@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::inputs::Inputs;
 use super::labels::{self, Component};
 use super::services::{API_PORT, API_PORT_NAME, CLIENT_PORT, CLIENT_PORT_NAME};
-use super::volumes::{SecretMount, secret_mounts};
+use super::volumes::{Content, DEFAULT_REDIS_USER, SecretMount, secret_mounts};
 use super::{hub_env, image, metadata, names};
 use crate::api::WscCluster;
 
@@ -61,6 +61,9 @@ fn template(cluster: &WscCluster, image: String) -> PodTemplateSpec {
         annotations.insert(labels::RESTART.to_owned(), restart.clone());
     }
     let mounts = secret_mounts(cluster);
+    if mounts.iter().any(|mount| mount.content == Content::Credentials) {
+        annotations.insert(labels::REDIS_USER.to_owned(), DEFAULT_REDIS_USER.to_owned());
+    }
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(template_labels),
