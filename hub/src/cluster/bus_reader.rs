@@ -1,0 +1,247 @@
+//! Hears the node's channel and the one for all, and hands on what came.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    BusCounters,
+    backoff::Backoff,
+    key_space::KeySpace,
+    outbox::{Channel, Outbox, return_address},
+    redis_link::RedisAddress,
+    registry_error::RegistryError,
+    shards::{Delivery, Reply, Shards},
+    standing::{Standing, Subscription},
+};
+use crate::{
+    identity::NodeInstance,
+    protocol::{
+        envelope::{Envelope, Kind, MalformedEnvelope, Report, ReportStatus},
+        envelope_batch::Batch,
+    },
+    routing::ports::Answer,
+};
+
+/// A subscription that lived this long was good.
+const GOOD_AFTER: Duration = Duration::from_secs(5);
+/// Sources whose last sequence is remembered; beyond it all are forgotten, which only means gaps not counted.
+const SOURCES: usize = 4096;
+/// Between two lines in the log about bytes that are no batch.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+
+/// The hearing half of the bus.
+pub(super) struct BusReader {
+    pub(super) address: Arc<RedisAddress>,
+    pub(super) keys: KeySpace,
+    pub(super) standing: Arc<Standing>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) shards: Shards<RemoteReply>,
+    pub(super) counters: Arc<BusCounters>,
+    /// Between two probes to oneself.
+    pub(super) probe_interval: Duration,
+    /// How long a channel may bring no probe before it is taken for dead.
+    pub(super) silence: Duration,
+}
+
+/// What is known of the subscription and of what came by it.
+struct Hearing {
+    node_channel: String,
+    heard_node: Instant,
+    heard_broadcast: Instant,
+    sequences: HashMap<(NodeInstance, bool), u64>,
+    complained: Option<Instant>,
+}
+
+impl BusReader {
+    /// Keeps the subscription and reads it until told to stop.
+    pub(super) async fn run(self, shutdown: CancellationToken) {
+        let node_channel = self.keys.node_channel(&self.standing.instance().node);
+        let channels = [node_channel.clone(), self.keys.broadcast_channel()];
+        let now = Instant::now();
+        let mut hearing = Hearing {
+            node_channel,
+            heard_node: now,
+            heard_broadcast: now,
+            sequences: HashMap::new(),
+            complained: None,
+        };
+        let mut backoff = Backoff::default();
+        while !shutdown.is_cancelled() {
+            let subscribed = tokio::select! {
+                () = shutdown.cancelled() => return,
+                subscribed = self.address.subscribe(&channels) => subscribed,
+            };
+            let why = match subscribed {
+                Ok(subscription) => {
+                    self.counters.subscriptions.add(1);
+                    let since = Instant::now();
+                    (hearing.heard_node, hearing.heard_broadcast) = (since, since);
+                    self.standing.set_subscription(Subscription::Up);
+                    let why = self.listen(subscription.into_on_message(), &mut hearing, &shutdown).await;
+                    if since.elapsed() >= GOOD_AFTER {
+                        backoff = Backoff::default();
+                    }
+                    why
+                }
+                Err(error) => error,
+            };
+            self.standing.set_subscription(Subscription::Down(why));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+
+    /// Reads until the subscription ends or falls silent, and says why.
+    async fn listen(
+        &self,
+        mut messages: impl futures::Stream<Item = redis::Msg> + Unpin,
+        hearing: &mut Hearing,
+        shutdown: &CancellationToken,
+    ) -> RegistryError {
+        let mut probes = tokio::time::interval(self.probe_interval);
+        loop {
+            let silent_at = hearing.heard_node.min(hearing.heard_broadcast) + self.silence;
+            tokio::select! {
+                () = shutdown.cancelled() => {
+                    return RegistryError::Unreachable("this node is shutting down".to_owned());
+                }
+                message = messages.next() => match message {
+                    Some(message) => {
+                        let broadcast = message.get_channel_name() != hearing.node_channel;
+                        self.take(Bytes::copy_from_slice(message.get_payload_bytes()), broadcast, hearing);
+                    }
+                    None => {
+                        let why = "redis closed the subscription to the node's channels";
+                        return RegistryError::Unreachable(why.to_owned());
+                    }
+                },
+                _ = probes.tick() => self.probe(),
+                () = tokio::time::sleep_until(silent_at.into()) => {
+                    tracing::warn!("a channel brought no probe for too long, subscribing again");
+                    let why = "the subscription to the node's channels fell silent";
+                    return RegistryError::Unreachable(why.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Sends a sign of life to everyone and one to oneself.
+    fn probe(&self) {
+        let hello = |number| Envelope {
+            kind: Kind::Hello,
+            wants_report: false,
+            number,
+            subject: None,
+            payload: Bytes::new(),
+        };
+        // A full queue carries other signs of life.
+        let _ = self.outbox.push(Channel::Broadcast, hello(self.outbox.sequence(&Channel::Broadcast)), None);
+        let _ = self.outbox.push(Channel::Node(self.standing.instance().node), hello(0), None);
+    }
+
+    fn take(&self, bytes: Bytes, broadcast: bool, hearing: &mut Hearing) {
+        let length = bytes.len();
+        let batch = match Batch::decode(bytes) {
+            Ok(batch) => batch,
+            Err(error) => return self.complain(&error, length, hearing),
+        };
+        let now = Instant::now();
+        let own = self.standing.instance();
+        let source = batch.header.source;
+        if source.node == own.node && source.incarnation.start_id() == own.incarnation.start_id() {
+            if broadcast {
+                hearing.heard_broadcast = now;
+            } else {
+                hearing.heard_node = now;
+            }
+            return;
+        }
+        // A process that was paused must not deliver what waited for it: others have counted it as dead.
+        if self.standing.holds(now).is_none() {
+            self.counters.dropped_unregistered.add(1);
+            return;
+        }
+        self.counters.batches_received.add(1);
+        self.counters.envelopes_received.add_len(batch.envelopes.len());
+        self.counters.bytes_received.add_len(length);
+        self.count_gap(&source, broadcast, batch.header.sequence, hearing);
+        for (index, envelope) in (0u32..).zip(batch.envelopes) {
+            match envelope {
+                None => self.counters.unknown_kinds.add(1),
+                Some(envelope) if envelope.kind == Kind::Hello => {}
+                Some(envelope) if envelope.kind == Kind::Report => match Report::decode(&envelope.payload) {
+                    Ok(report) => self.outbox.report(&source, envelope.number, report),
+                    Err(error) => self.complain(&error, length, hearing),
+                },
+                Some(envelope) => self.deliver(&source, envelope, broadcast, batch.header.sequence, index),
+            }
+        }
+    }
+
+    fn deliver(&self, source: &NodeInstance, envelope: Envelope, broadcast: bool, batch: u64, index: u32) {
+        let reply = envelope.wants_report.then(|| RemoteReply {
+            outbox: Arc::clone(&self.outbox),
+            target: source.clone(),
+            broadcast,
+            batch,
+            index,
+        });
+        if let Err(refused) = self.shards.push(Delivery { source: source.clone(), envelope, reply }) {
+            self.counters.dropped_inbound.add(1);
+            if let Some(reply) = refused.reply {
+                reply.send(Answer { status: ReportStatus::Overloaded, count: 0 });
+            }
+        }
+    }
+
+    fn count_gap(&self, source: &NodeInstance, broadcast: bool, sequence: u64, hearing: &mut Hearing) {
+        if hearing.sequences.len() >= SOURCES {
+            hearing.sequences.clear();
+        }
+        if let Some(last) = hearing.sequences.insert((source.clone(), broadcast), sequence) {
+            self.counters.gaps.add(sequence.saturating_sub(last.saturating_add(1)));
+        }
+    }
+
+    fn complain(&self, error: &MalformedEnvelope, length: usize, hearing: &mut Hearing) {
+        self.counters.malformed.add(1);
+        if hearing.complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE) {
+            hearing.complained = Some(Instant::now());
+            tracing::warn!(%error, length, "bytes on a channel are no batch, ignored; counted but not logged for a minute");
+        }
+    }
+}
+
+/// Sends an answer back over the bus.
+pub(super) struct RemoteReply {
+    outbox: Arc<Outbox>,
+    target: NodeInstance,
+    broadcast: bool,
+    batch: u64,
+    index: u32,
+}
+
+impl Reply for RemoteReply {
+    fn send(self, answer: Answer) {
+        let report =
+            Report { batch: self.batch, index: self.index, status: answer.status, count: answer.count };
+        let envelope = Envelope {
+            kind: Kind::Report,
+            wants_report: false,
+            number: return_address(&self.target.incarnation, self.broadcast),
+            subject: None,
+            payload: report.encode(),
+        };
+        // A report that finds the queue full is counted there; whoever waits for it is told that none came.
+        let _ = self.outbox.push(Channel::Node(self.target.node), envelope, None);
+    }
+}

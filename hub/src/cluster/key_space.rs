@@ -1,0 +1,89 @@
+//! Names of keys and channels. The grammar of identifiers keeps every name unambiguous.
+
+use std::sync::Arc;
+
+use crate::identity::{NodeId, NodeInstance, UserId};
+
+/// Everything of one cluster in Redis begins with its prefix. The braces are hash tags of Redis Cluster: what is in
+/// them decides the slot, so all keys of a user are together, and all of a node.
+#[derive(Debug, Clone)]
+pub(super) struct KeySpace {
+    prefix: Arc<str>,
+}
+
+impl KeySpace {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: Arc::from(prefix) }
+    }
+
+    /// The node's record under its lease.
+    pub(super) fn lease(&self, node: &NodeId) -> String {
+        format!("{}lease:{{{node}}}", self.prefix)
+    }
+
+    /// Set of node instances that may exist.
+    pub(super) fn nodes(&self) -> String {
+        format!("{}nodes", self.prefix)
+    }
+
+    /// Who may use the prefix.
+    pub(super) fn owner(&self) -> String {
+        format!("{}owner", self.prefix)
+    }
+
+    /// Users with an entry of that instance.
+    pub(super) fn user_index(&self, instance: &NodeInstance) -> String {
+        format!("{}idx:{{{}}}:{}:users", self.prefix, instance.node, instance.incarnation)
+    }
+
+    /// Groups with an entry of that instance.
+    pub(super) fn group_index(&self, instance: &NodeInstance) -> String {
+        format!("{}idx:{{{}}}:{}:groups", self.prefix, instance.node, instance.incarnation)
+    }
+
+    /// Held by the node that sweeps that instance.
+    pub(super) fn reap_claim(&self, instance: &NodeInstance) -> String {
+        format!("{}idx:{{{}}}:{}:reaper", self.prefix, instance.node, instance.incarnation)
+    }
+
+    /// A user's connections.
+    pub(super) fn connections(&self, user: &UserId) -> String {
+        format!("{}{{u:{user}}}:conn", self.prefix)
+    }
+
+    /// A user's ban.
+    pub(super) fn ban(&self, user: &UserId) -> String {
+        format!("{}{{u:{user}}}:ban", self.prefix)
+    }
+
+    /// Channel that only that node reads.
+    pub(super) fn node_channel(&self, node: &NodeId) -> String {
+        format!("{}node:{{{node}}}", self.prefix)
+    }
+
+    /// Channel that every node reads.
+    pub(super) fn broadcast_channel(&self) -> String {
+        format!("{}broadcast", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_contract() {
+        let keys = KeySpace::new("wsc:");
+        let instance: NodeInstance = "chat-0#k3x9.2".parse().unwrap();
+        let user = UserId::new("alice").unwrap();
+        assert_eq!(keys.lease(&instance.node), "wsc:lease:{chat-0}");
+        assert_eq!(keys.nodes(), "wsc:nodes");
+        assert_eq!(keys.owner(), "wsc:owner");
+        assert_eq!(keys.user_index(&instance), "wsc:idx:{chat-0}:k3x9.2:users");
+        assert_eq!(keys.group_index(&instance), "wsc:idx:{chat-0}:k3x9.2:groups");
+        assert_eq!(keys.connections(&user), "wsc:{u:alice}:conn");
+        assert_eq!(keys.ban(&user), "wsc:{u:alice}:ban");
+        assert_eq!(keys.node_channel(&instance.node), "wsc:node:{chat-0}");
+        assert_eq!(keys.broadcast_channel(), "wsc:broadcast");
+    }
+}

@@ -1,0 +1,281 @@
+//! Holds the node's lease: registers, heartbeats, notices loss and usurpers, leaves.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    BusCounters, ClusterSettings,
+    key_space::KeySpace,
+    node_record::RecordSource,
+    redis_link::RedisLink,
+    registry_error::RegistryError,
+    scripts,
+    standing::{Standing, Subscription},
+};
+use crate::{
+    identity::NodeInstance,
+    routing::ports::{NodeRecord, NodeStatus},
+};
+
+/// Life of the prefix's owner entry, as in the table of keys.
+const OWNER_LIFE: Duration = Duration::from_secs(60);
+/// Nodes that lost Redis together come back spread over this time.
+const COMEBACK_JITTER: Duration = Duration::from_secs(1);
+/// Longest pause before an attempt to register is repeated, so that a freed id is taken soon.
+const REGISTER_AGAIN: Duration = Duration::from_secs(1);
+/// Lives that ended and whose entry in the set of nodes is to be written again, so that they are swept.
+const FORMER_LIVES: usize = 16;
+
+/// The node's lease in Redis.
+pub(super) struct Membership {
+    link: Arc<RedisLink>,
+    keys: KeySpace,
+    settings: ClusterSettings,
+    source: Arc<RecordSource>,
+    standing: Arc<Standing>,
+    counters: Arc<BusCounters>,
+    former: Mutex<Vec<NodeInstance>>,
+    /// One exchange at a time: heartbeats come from the clock and from changes of status.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// How an attempt to hold the lease went wrong, and when to try again.
+struct Setback {
+    error: RegistryError,
+    again: Duration,
+}
+
+impl Membership {
+    pub(super) fn new(
+        link: Arc<RedisLink>,
+        keys: KeySpace,
+        settings: ClusterSettings,
+        source: Arc<RecordSource>,
+        standing: Arc<Standing>,
+        counters: Arc<BusCounters>,
+    ) -> Self {
+        let (former, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { link, keys, settings, source, standing, counters, former, turn }
+    }
+
+    /// Heartbeats until told to stop.
+    pub(super) async fn run(&self, shutdown: CancellationToken) {
+        let mut link = self.link.watch();
+        let mut subscription = self.standing.subscription();
+        loop {
+            let pause = match self.beat().await {
+                Ok(()) => self.settings.heartbeat_interval,
+                Err(setback) => setback.again,
+            };
+            if self.standing.superseded() {
+                tracing::error!(node = %self.settings.node, "another process took this node's identity");
+                return;
+            }
+            // A lease that lapses must be noticed when it does, however long the pause is.
+            let wake = Instant::now() + pause;
+            let wake = self.standing.lapses_at().map_or(wake, |lapse| wake.min(lapse.max(Instant::now())));
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep_until(wake.into()) => {}
+                () = link.changed() => if self.link.is_up() && self.standing.ever_registered() {
+                    let most = COMEBACK_JITTER.min(self.settings.heartbeat_interval / 3);
+                    tokio::time::sleep(most.mul_f64(rand::random())).await;
+                },
+                changed = subscription.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// One exchange with Redis: a heartbeat, or a registration when no lease is held.
+    async fn beat(&self) -> Result<(), Setback> {
+        let _turn = self.turn.lock().await;
+        if self.standing.superseded() {
+            return Err(self.superseded_by(None));
+        }
+        if self.standing.has_left() {
+            return Ok(());
+        }
+        let sent = Instant::now();
+        if self.standing.registered() && (self.standing.lapsed(sent) || self.standing.take_renounced()) {
+            self.end_life("the lease lapsed before it could be renewed");
+        }
+        let outcome = self.exchange(sent).await;
+        if let Err(setback) = &outcome {
+            self.counters.heartbeat_errors.add(1);
+            self.standing.beat_failed(&setback.error);
+        }
+        outcome
+    }
+
+    async fn exchange(&self, sent: Instant) -> Result<(), Setback> {
+        self.hold_prefix().await?;
+        if self.standing.registered() && self.extend().await? {
+            self.list_lives().await?;
+            self.standing.beat_worked(sent, false);
+            return Ok(());
+        }
+        self.register().await?;
+        self.list_lives().await?;
+        self.standing.beat_worked(sent, true);
+        tracing::info!(instance = %self.standing.instance(), "registered");
+        Ok(())
+    }
+
+    /// Renews the owner of the prefix; an empty owner asks for none.
+    async fn hold_prefix(&self) -> Result<(), Setback> {
+        if self.settings.owner.is_empty() {
+            return Ok(());
+        }
+        let mut script = scripts::OWN.key(self.keys.owner());
+        script.arg(&self.settings.owner).arg(millis(OWNER_LIFE));
+        let other: String = self.link.script(&script).await.map_err(|f| self.setback(f.error))?;
+        if other.is_empty() {
+            return Ok(());
+        }
+        self.end_life("another owner has the key prefix");
+        Err(self.setback(RegistryError::PrefixInUse(format!(
+            "the key prefix {:?} belongs to {other}; give this cluster another prefix or stop that one and wait 60 s",
+            self.settings.key_prefix
+        ))))
+    }
+
+    /// Extends the lease. `false`: it is gone, and this life with it.
+    async fn extend(&self) -> Result<bool, Setback> {
+        let instance = self.standing.instance();
+        let mut script = scripts::HEARTBEAT.key(self.keys.lease(&instance.node));
+        script.arg(self.record(&instance)?).arg(millis(self.settings.lease)).arg(instance.incarnation.to_string());
+        let (answer, holder): (u8, String) =
+            self.link.script(&script).await.map_err(|f| self.setback(f.error))?;
+        match answer {
+            1 => return Ok(true),
+            0 => self.end_life("the lease is missing in redis"),
+            _ => {
+                self.end_life("another process holds the lease");
+                self.standing.supersede();
+                return Err(self.superseded_by(serde_json::from_str(&holder).ok()));
+            }
+        }
+        Ok(false)
+    }
+
+    async fn register(&self) -> Result<(), Setback> {
+        // A node that is listed but hears nothing would swallow what others send to it.
+        if let Subscription::Down(error) = &*self.standing.subscription().borrow() {
+            return Err(self.setback(self.link.why_down().unwrap_or_else(|| error.clone())));
+        }
+        let instance = self.standing.instance();
+        let first = !self.standing.ever_registered();
+        let mut script = scripts::REGISTER.key(self.keys.lease(&instance.node));
+        script
+            .arg(self.record(&instance)?)
+            .arg(millis(self.settings.lease))
+            .arg(format!("{}.", instance.incarnation.start_id()))
+            .arg(&self.settings.pod_uid)
+            // Who was registered before and finds somebody else there has itself been taken over.
+            .arg(u8::from(first));
+        let (taken, holder, left_ms): (u8, String, i64) =
+            self.link.script(&script).await.map_err(|f| self.setback(f.error))?;
+        if taken == 1 {
+            return Ok(());
+        }
+        let holder: Option<NodeRecord> = serde_json::from_str(&holder).ok();
+        if !first {
+            self.standing.supersede();
+            return Err(self.superseded_by(holder));
+        }
+        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+        let error = RegistryError::NodeIdInUse(format!(
+            "node {} is held by {} for another {:.1} s unless it renews; stop that process or give this one another node id",
+            instance.node,
+            describe(holder.as_ref()),
+            left.as_secs_f64()
+        ));
+        let again = (left + Duration::from_millis(20)).min(REGISTER_AGAIN);
+        Err(Setback { error, again })
+    }
+
+    /// Keeps the present life, and those that ended, in the set that reapers read.
+    async fn list_lives(&self) -> Result<(), Setback> {
+        let mut command = redis::cmd("SADD");
+        command.arg(self.keys.nodes()).arg(self.standing.instance().to_string());
+        let former = self.former.lock().clone();
+        for instance in &former {
+            command.arg(instance.to_string());
+        }
+        self.link.command::<()>(&command).await.map_err(|f| self.setback(f.error))?;
+        // Each former life is listed once more only: after that its sweep is the reapers' work.
+        self.former.lock().retain(|instance| !former.contains(instance));
+        Ok(())
+    }
+
+    fn end_life(&self, why: &str) {
+        if let Some(ended) = self.standing.end_life() {
+            tracing::warn!(instance = %ended, why, "this life of the node is over");
+            let mut former = self.former.lock();
+            if former.len() < FORMER_LIVES {
+                former.push(ended);
+            }
+        }
+    }
+
+    /// Takes a new status and, if registered, writes it at once.
+    pub(super) async fn set_status(&self, status: NodeStatus) -> Result<(), RegistryError> {
+        self.source.set_status(status);
+        if !self.standing.registered() {
+            return Ok(());
+        }
+        self.beat().await.map_err(|setback| setback.error)
+    }
+
+    /// Gives the lease up. From here on the node counts as gone.
+    pub(super) async fn give_up(&self) -> Result<(), RegistryError> {
+        let _turn = self.turn.lock().await;
+        let instance = self.standing.instance();
+        self.standing.leave();
+        let mut script = scripts::GIVE_UP.key(self.keys.lease(&instance.node));
+        script.arg(instance.incarnation.to_string());
+        self.link.script::<u8>(&script).await.map(drop).map_err(|f| f.error)
+    }
+
+    fn record(&self, instance: &NodeInstance) -> Result<String, Setback> {
+        let record = self.source.record(instance.incarnation.clone());
+        serde_json::to_string(&record)
+            .map_err(|e| self.setback(RegistryError::Other(format!("the node record cannot be written: {e}"))))
+    }
+
+    fn setback(&self, error: RegistryError) -> Setback {
+        Setback { error, again: self.settings.heartbeat_interval.min(REGISTER_AGAIN) }
+    }
+
+    fn superseded_by(&self, holder: Option<NodeRecord>) -> Setback {
+        self.setback(RegistryError::NodeIdInUse(format!(
+            "node {} was taken over by {}; this process must end",
+            self.settings.node,
+            describe(holder.as_ref())
+        )))
+    }
+}
+
+fn describe(holder: Option<&NodeRecord>) -> String {
+    match holder {
+        Some(record) if record.pod_uid.is_empty() => {
+            format!("the process {} at {}:{}", record.incarnation, record.ip_address, record.port)
+        }
+        Some(record) => format!(
+            "the process {} of pod {} at {}:{}",
+            record.incarnation, record.pod_uid, record.ip_address, record.port
+        ),
+        None => "another process".to_owned(),
+    }
+}
+
+/// Whole milliseconds, at least 1, as Redis wants them.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}

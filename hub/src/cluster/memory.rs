@@ -1,0 +1,290 @@
+//! A cluster inside one process: the default of a node that is alone, and several nodes side by side.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    BusCounters, ClusterError, ClusterParts, ClusterSettings, ClusterTasks, ConnectionCount,
+    cluster_parts::first_instance,
+    node_record::RecordSource,
+    shards::{Delivery, Reply, ShardWorker, Shards},
+};
+use crate::{
+    identity::{ConnectionId, NodeId, NodeInstance, UserId},
+    protocol::envelope::{Envelope, ReportStatus},
+    routing::ports::{
+        Answer, BusError, ClusterBus, ConnectionRecord, Directory, DirectoryError, Inbound, NodeRecord, NodeStatus,
+        Presence, PresentConnection, RedisState, Registration,
+    },
+};
+
+struct MemoryNode {
+    instance: NodeInstance,
+    source: Arc<RecordSource>,
+    shards: Arc<Shards<DirectReply>>,
+}
+
+#[derive(Default)]
+struct User {
+    ver: u64,
+    connections: Vec<PresentConnection>,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: HashMap<NodeId, MemoryNode>,
+    users: HashMap<UserId, User>,
+}
+
+/// The registry of nodes and users, in memory. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryCluster {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryCluster {
+    /// Adds a node; it is there until its tasks are told to stop.
+    ///
+    /// # Errors
+    /// [`ClusterError::NodeTaken`] when a node of that id is there.
+    pub fn join(&self, settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
+        let instance = first_instance(settings.node.clone())?;
+        let source = Arc::new(RecordSource::new(settings));
+        let (shards, workers) = Shards::new();
+        let node =
+            MemoryNode { instance: instance.clone(), source: Arc::clone(&source), shards: Arc::new(shards) };
+        {
+            let mut state = self.state.lock();
+            if state.nodes.contains_key(&instance.node) {
+                return Err(ClusterError::NodeTaken(instance.node));
+            }
+            state.nodes.insert(instance.node.clone(), node);
+        }
+        let registration = watch::Sender::new(Registration {
+            instance: instance.clone(),
+            registered: true,
+            ever_registered: true,
+            epoch: 1,
+            redis: RedisState::Embedded,
+            lease_expires: None,
+            superseded: false,
+        });
+        let member = Arc::new(MemoryMember { cluster: self.clone(), instance, source, registration });
+        Ok(ClusterParts {
+            bus: Arc::clone(&member) as Arc<dyn ClusterBus>,
+            directory: Arc::clone(&member) as Arc<dyn Directory>,
+            counters: Arc::new(BusCounters::default()),
+            tasks: ClusterTasks::memory(MemoryTasks { member, workers }),
+        })
+    }
+
+    fn leave(&self, instance: &NodeInstance) {
+        let mut state = self.state.lock();
+        state.nodes.remove(&instance.node);
+        state.users.retain(|_, user| {
+            user.connections.retain(|connection| connection.instance != *instance);
+            !user.connections.is_empty()
+        });
+    }
+}
+
+/// One node's view of the cluster.
+struct MemoryMember {
+    cluster: MemoryCluster,
+    instance: NodeInstance,
+    source: Arc<RecordSource>,
+    registration: watch::Sender<Registration>,
+}
+
+/// What a node in memory runs.
+pub(super) struct MemoryTasks {
+    member: Arc<MemoryMember>,
+    workers: Vec<ShardWorker<DirectReply>>,
+}
+
+impl MemoryTasks {
+    pub(super) fn run(
+        self,
+        inbound: &Arc<dyn Inbound>,
+        connections: ConnectionCount,
+        tracker: &TaskTracker,
+        shutdown: CancellationToken,
+    ) {
+        self.member.source.count_with(connections);
+        for worker in self.workers {
+            tracker.spawn(worker.run(Arc::clone(inbound), shutdown.clone()));
+        }
+        let member = self.member;
+        tracker.spawn(async move {
+            shutdown.cancelled().await;
+            member.cluster.leave(&member.instance);
+            member.registration.send_modify(|registration| registration.registered = false);
+        });
+    }
+}
+
+/// Answers whoever asked, in the same process.
+struct DirectReply(oneshot::Sender<Answer>);
+
+impl Reply for DirectReply {
+    fn send(self, answer: Answer) {
+        // Whoever asked may have stopped waiting.
+        let _ = self.0.send(answer);
+    }
+}
+
+impl MemoryMember {
+    /// Queues an envelope for a node; the receiver is there if a report is wanted.
+    fn hand_over(
+        &self,
+        target: &NodeInstance,
+        envelope: Envelope,
+    ) -> Result<oneshot::Receiver<Answer>, BusError> {
+        let shards = {
+            let state = self.cluster.state.lock();
+            let node = state.nodes.get(&target.node).ok_or_else(|| BusError::NodeGone(target.clone()))?;
+            Arc::clone(&node.shards)
+        };
+        let (reply, answer) = oneshot::channel();
+        let reply = envelope.wants_report.then_some(DirectReply(reply));
+        let source = self.instance.clone();
+        shards
+            .push(Delivery { source, envelope, reply })
+            .map_err(|_| BusError::Overloaded(target.clone()))?;
+        Ok(answer)
+    }
+}
+
+impl ClusterBus for MemoryMember {
+    fn request(
+        &self,
+        target: &NodeInstance,
+        mut envelope: Envelope,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Answer, BusError>> {
+        envelope.wants_report = true;
+        let handed = self.hand_over(target, envelope);
+        let target = target.clone();
+        async move {
+            match tokio::time::timeout(timeout, handed?).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(_)) | Err(_) => Err(BusError::NoReport(target)),
+            }
+        }
+        .boxed()
+    }
+
+    fn post(&self, target: &NodeInstance, mut envelope: Envelope) -> Result<(), BusError> {
+        envelope.wants_report = false;
+        self.hand_over(target, envelope).map(drop)
+    }
+
+    fn broadcast(
+        &self,
+        expected: Vec<NodeInstance>,
+        mut envelope: Envelope,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Vec<(NodeInstance, Answer)>, BusError>> {
+        envelope.wants_report = true;
+        let everyone: Vec<_> = {
+            let state = self.cluster.state.lock();
+            state.nodes.values().map(|node| node.instance.clone()).filter(|i| *i != self.instance).collect()
+        };
+        let mut waits = Vec::with_capacity(everyone.len());
+        for instance in everyone {
+            let handed = self.hand_over(&instance, envelope.clone());
+            if !expected.contains(&instance) {
+                continue;
+            }
+            waits.push(async move {
+                let answer = match handed {
+                    Ok(answer) => tokio::time::timeout(timeout, answer).await.ok()?.ok()?,
+                    Err(BusError::Overloaded(_)) => Answer { status: ReportStatus::Overloaded, count: 0 },
+                    Err(_) => return None,
+                };
+                Some((instance, answer))
+            });
+        }
+        async move { Ok(futures::future::join_all(waits).await.into_iter().flatten().collect()) }.boxed()
+    }
+}
+
+impl Directory for MemoryMember {
+    fn registration(&self) -> watch::Receiver<Registration> {
+        self.registration.subscribe()
+    }
+
+    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Presence, DirectoryError>> {
+        let mut state = self.cluster.state.lock();
+        let user = state.users.entry(record.user.clone()).or_default();
+        let present = PresentConnection { instance: self.instance.clone(), record };
+        if !user.connections.contains(&present) {
+            user.connections.retain(|c| c.record.connection != present.record.connection);
+            user.connections.push(present);
+            user.ver = next_ver(user.ver);
+        }
+        let presence = Presence { ver: user.ver, connections: user.connections.clone() };
+        drop(state);
+        futures::future::ready(Ok(presence)).boxed()
+    }
+
+    fn disconnect<'a>(
+        &'a self,
+        user: &'a UserId,
+        connection: ConnectionId,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        let mut state = self.cluster.state.lock();
+        if let Some(entry) = state.users.get_mut(user) {
+            entry.connections.retain(|c| c.record.connection != connection || c.instance != self.instance);
+            entry.ver = next_ver(entry.ver);
+            if entry.connections.is_empty() {
+                state.users.remove(user);
+            }
+        }
+        drop(state);
+        futures::future::ready(Ok(())).boxed()
+    }
+
+    fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
+        let state = self.cluster.state.lock();
+        let presence = state.users.get(user).map_or_else(
+            || Presence { ver: 0, connections: Vec::new() },
+            |entry| Presence { ver: entry.ver, connections: entry.connections.clone() },
+        );
+        drop(state);
+        futures::future::ready(Ok(presence)).boxed()
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
+        let state = self.cluster.state.lock();
+        let mut nodes: Vec<_> = state
+            .nodes
+            .values()
+            .map(|node| (Arc::clone(&node.source), node.instance.incarnation.clone()))
+            .collect();
+        drop(state);
+        // Counting connections is the caller's code, so it runs outside the lock.
+        let mut records: Vec<_> = nodes.drain(..).map(|(source, life)| source.record(life)).collect();
+        records.sort_by(|a, b| a.id.cmp(&b.id));
+        futures::future::ready(Ok(records)).boxed()
+    }
+
+    fn set_status(&self, status: NodeStatus) -> BoxFuture<'_, Result<(), DirectoryError>> {
+        self.source.set_status(status);
+        futures::future::ready(Ok(())).boxed()
+    }
+}
+
+/// Rises with time, as the directory in Redis does, so that a user who is gone and back is newer.
+fn next_ver(ver: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    ver.saturating_add(1).max(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,347 @@
+//! Everything on its way out of this node: a queue per channel, and who waits for which report.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    BusCounters,
+    batcher::{BatchLimits, Batcher, Queued},
+    redis_link::CommandFailure,
+    report_slab::{BatchKey, ReportSlabs},
+};
+use crate::{
+    identity::{Incarnation, NodeId, NodeInstance},
+    protocol::{
+        envelope::{Envelope, Report},
+        envelope_batch::{self, BatchHeader},
+    },
+    routing::ports::{Answer, BusError},
+};
+
+/// Where a batch goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Channel {
+    /// To one node, in whatever life it is.
+    Node(NodeId),
+    /// To every node.
+    Broadcast,
+}
+
+/// The number a report carries: it stands for the life and the kind of channel that the reported batch came from. A
+/// batch's sequence says neither, and the channel of a node outlives its lives. FNV-1a, 64 bits.
+pub(super) fn return_address(incarnation: &Incarnation, broadcast: bool) -> u64 {
+    let text = format!("{incarnation}{}", if broadcast { "/broadcast" } else { "/node" });
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Who waits for what an envelope brings.
+pub(super) enum Waiter {
+    /// One report of one node.
+    One(NodeInstance, oneshot::Sender<Result<Answer, BusError>>),
+    /// Reports of several nodes.
+    All(Collector),
+}
+
+/// The answers of many, collected until all are there or time is up.
+pub(super) struct Collector {
+    pub(super) own: NodeInstance,
+    pub(super) missing: Vec<NodeInstance>,
+    pub(super) answers: Vec<(NodeInstance, Answer)>,
+    pub(super) done: oneshot::Sender<Result<Vec<(NodeInstance, Answer)>, BusError>>,
+}
+
+impl Waiter {
+    /// Ends the wait with an error. Whoever waited may have gone; that is its business.
+    pub(super) fn fail(self, error: impl FnOnce(NodeInstance) -> BusError) {
+        match self {
+            Self::One(target, done) => drop(done.send(Err(error(target)))),
+            Self::All(Collector { own, done, .. }) => drop(done.send(Err(error(own)))),
+        }
+    }
+
+    /// Time is up after the envelope was sent.
+    fn time_out(self) {
+        match self {
+            Self::One(target, done) => drop(done.send(Err(BusError::NoReport(target)))),
+            Self::All(Collector { answers, done, .. }) => drop(done.send(Ok(answers))),
+        }
+    }
+
+    /// Takes a report; `true` when nothing more is wanted.
+    fn take(&mut self, source: &NodeInstance, answer: Answer) -> bool {
+        match self {
+            Self::One(target, _) => target.node == source.node,
+            Self::All(collector) => {
+                // By node: one that began a new life in between still said what it did.
+                let place = collector.missing.iter().position(|expected| expected.node == source.node);
+                if let Some(place) = place {
+                    collector.answers.push((collector.missing.swap_remove(place), answer));
+                }
+                collector.missing.is_empty()
+            }
+        }
+    }
+
+    fn finish(self, answer: Answer) {
+        match self {
+            Self::One(_, done) => drop(done.send(Ok(answer))),
+            Self::All(Collector { answers, done, .. }) => drop(done.send(Ok(answers))),
+        }
+    }
+
+    fn wants_nothing_more(&self) -> bool {
+        matches!(self, Self::All(collector) if collector.missing.is_empty())
+    }
+}
+
+struct Outlet {
+    batcher: Batcher<Waiter>,
+    /// Of the last batch taken.
+    sequence: u64,
+    scheduled: bool,
+}
+
+struct State {
+    outlets: HashMap<Channel, Outlet>,
+    ready: VecDeque<Channel>,
+    slabs: ReportSlabs<Channel, Waiter>,
+    /// When the timer will look next.
+    armed: Option<Instant>,
+    closed: bool,
+}
+
+/// A batch to publish.
+pub(super) struct OutgoingBatch {
+    pub(super) key: BatchKey<Channel>,
+    pub(super) bytes: Bytes,
+    pub(super) envelopes: usize,
+}
+
+/// Queues and waiters behind one lock, which is never held across an await.
+pub(super) struct Outbox {
+    state: Mutex<State>,
+    limits: BatchLimits,
+    counters: Arc<BusCounters>,
+    ready: Notify,
+    earlier: Notify,
+}
+
+impl Outbox {
+    pub(super) fn new(limits: BatchLimits, counters: Arc<BusCounters>) -> Self {
+        let state = State {
+            outlets: HashMap::new(),
+            ready: VecDeque::new(),
+            slabs: ReportSlabs::new(),
+            armed: None,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), limits, counters, ready: Notify::new(), earlier: Notify::new() }
+    }
+
+    /// Queues an envelope. A waiter is told by its own channel whatever happens; without one, `Err` says that the queue
+    /// is full.
+    pub(super) fn push(
+        &self,
+        channel: Channel,
+        envelope: Envelope,
+        waiter: Option<(Instant, Waiter)>,
+    ) -> Result<(), OutboxFull> {
+        let mut state = self.state.lock();
+        if state.closed {
+            if let Some((_, waiter)) = waiter {
+                waiter.fail(|_| BusError::Unavailable("this node is shutting down".to_owned()));
+            }
+            return Err(OutboxFull);
+        }
+        let deadline = waiter.as_ref().map(|(deadline, _)| *deadline);
+        let State { outlets, ready, armed, .. } = &mut *state;
+        let outlet = outlets.entry(channel.clone()).or_insert_with(|| Outlet {
+            batcher: Batcher::new(self.limits),
+            sequence: 0,
+            scheduled: false,
+        });
+        match outlet.batcher.push(Queued { envelope, waiter }) {
+            Ok(idle) => {
+                if idle && !outlet.scheduled {
+                    outlet.scheduled = true;
+                    ready.push_back(channel);
+                    self.ready.notify_one();
+                }
+                if deadline.is_some_and(|at| armed.is_none_or(|armed| at < armed)) {
+                    *armed = deadline;
+                    self.earlier.notify_one();
+                }
+                Ok(())
+            }
+            Err(refused) => {
+                drop(state);
+                self.counters.dropped_outbound.add(1);
+                if let Some((_, waiter)) = refused.waiter {
+                    waiter.fail(BusError::Overloaded);
+                }
+                Err(OutboxFull)
+            }
+        }
+    }
+
+    /// Sequence of the last batch to a channel, 0 before the first.
+    pub(super) fn sequence(&self, channel: &Channel) -> u64 {
+        self.state.lock().outlets.get(channel).map_or(0, |outlet| outlet.sequence)
+    }
+
+    /// Returns when there may be a batch to take.
+    pub(super) async fn readiness(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Takes the next batch of any channel that has none in flight. Its waiters are known before it is sent, because
+    /// reports may overtake Redis's own answer.
+    pub(super) fn next_batch(&self, source: &NodeInstance, now: Instant) -> Option<OutgoingBatch> {
+        let mut state = self.state.lock();
+        let State { outlets, ready, slabs, .. } = &mut *state;
+        while let Some(channel) = ready.pop_front() {
+            let Some(outlet) = outlets.get_mut(&channel) else { continue };
+            outlet.scheduled = false;
+            self.fail_expired(outlet.batcher.expire(now));
+            let batch = outlet.batcher.take();
+            if batch.is_empty() {
+                continue;
+            }
+            outlet.sequence += 1;
+            let header = BatchHeader { source: source.clone(), sequence: outlet.sequence };
+            let mut bytes = BytesMut::new();
+            header.encode(&mut bytes);
+            let envelopes = batch.len();
+            let slots: Vec<_> = batch
+                .into_iter()
+                .map(|queued| {
+                    envelope_batch::append(&queued.envelope, &mut bytes);
+                    queued.waiter
+                })
+                .collect();
+            let key = BatchKey { channel, sequence: outlet.sequence };
+            let address = return_address(&source.incarnation, key.channel == Channel::Broadcast);
+            slabs.insert(key.clone(), address, slots);
+            return Some(OutgoingBatch { key, bytes: bytes.freeze(), envelopes });
+        }
+        None
+    }
+
+    /// Says what became of a batch: how many heard it, or why it was not published.
+    pub(super) fn landed(&self, batch: &OutgoingBatch, outcome: Result<u64, CommandFailure>) {
+        let mut state = self.state.lock();
+        let State { outlets, ready, slabs, .. } = &mut *state;
+        if let Some(outlet) = outlets.get_mut(&batch.key.channel)
+            && outlet.batcher.landed()
+            && !outlet.scheduled
+        {
+            outlet.scheduled = true;
+            ready.push_back(batch.key.channel.clone());
+            self.ready.notify_one();
+        }
+        match outcome {
+            Ok(0) => {
+                let waiters = slabs.remove(&batch.key);
+                drop(state);
+                self.counters.no_receiver.add_len(batch.envelopes);
+                for waiter in waiters {
+                    match waiter {
+                        Waiter::One(..) => waiter.fail(BusError::NodeGone),
+                        Waiter::All(_) => waiter.time_out(),
+                    }
+                }
+            }
+            Ok(_) => {
+                for waiter in slabs.extract(&batch.key, Waiter::wants_nothing_more) {
+                    waiter.time_out();
+                }
+                self.counters.batches_sent.add(1);
+                self.counters.envelopes_sent.add_len(batch.envelopes);
+                self.counters.bytes_sent.add_len(batch.bytes.len());
+            }
+            // It may have left before the connection broke: reports may still come, by the other connection.
+            Err(failure) => {
+                let waiters = if failure.maybe_done {
+                    slabs.extract(&batch.key, Waiter::wants_nothing_more)
+                } else {
+                    slabs.remove(&batch.key)
+                };
+                drop(state);
+                self.counters.publish_errors.add_len(batch.envelopes);
+                let why = failure.error.to_string();
+                for waiter in waiters {
+                    waiter.fail(|_| BusError::Unavailable(why.clone()));
+                }
+            }
+        }
+    }
+
+    /// Gives a report to whoever waits for it. `address` is the number its envelope carries.
+    pub(super) fn report(&self, source: &NodeInstance, address: u64, report: Report) {
+        let answer = Answer { status: report.status, count: report.count };
+        let mut state = self.state.lock();
+        for channel in [Channel::Node(source.node.clone()), Channel::Broadcast] {
+            let key = BatchKey { channel, sequence: report.batch };
+            let taken = state.slabs.resolve(&key, report.index, address, |waiter| waiter.take(source, answer));
+            if let Some(waiter) = taken {
+                waiter.finish(answer);
+                return;
+            }
+        }
+    }
+
+    /// Lets those go whose time is over; returns when to look again.
+    pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state.lock();
+        for waiter in state.slabs.expire(now) {
+            self.counters.reports_missed.add(1);
+            waiter.time_out();
+        }
+        for outlet in state.outlets.values_mut() {
+            self.fail_expired(outlet.batcher.expire(now));
+        }
+        let queued = state.outlets.values().filter_map(|outlet| outlet.batcher.earliest()).min();
+        state.armed = [queued, state.slabs.next_deadline()].into_iter().flatten().min();
+        state.armed
+    }
+
+    /// Returns when a deadline was queued that is earlier than the one [`Outbox::expire`] gave.
+    pub(super) async fn earlier_deadline(&self) {
+        self.earlier.notified().await;
+    }
+
+    /// Refuses everything from now on and ends all waits.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let outlets = std::mem::take(&mut state.outlets);
+        let slabs = std::mem::replace(&mut state.slabs, ReportSlabs::new());
+        state.ready.clear();
+        drop(state);
+        // Dropping the waiters tells those who wait that nobody will answer.
+        drop((outlets, slabs));
+    }
+
+    /// These were never sent.
+    fn fail_expired(&self, expired: Vec<Queued<Waiter>>) {
+        for queued in expired {
+            self.counters.expired_outbound.add(1);
+            if let Some((_, waiter)) = queued.waiter {
+                waiter.fail(BusError::Overloaded);
+            }
+        }
+    }
+}
+
+/// The queue to a channel is full, or closed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OutboxFull;

@@ -1,0 +1,246 @@
+//! The directory of users and nodes in Redis.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    key_space::KeySpace,
+    lease_view::LeaseView,
+    membership::Membership,
+    presence_entry::{UserHash, banned, entry_json, field, field_prefix},
+    redis_link::{CommandFailure, RedisLink},
+    scripts,
+    standing::Standing,
+};
+use crate::{
+    identity::{ConnectionId, NodeInstance, UserId},
+    routing::ports::{ConnectionRecord, Directory, DirectoryError, NodeRecord, NodeStatus, Presence, Registration},
+};
+
+/// Users share this many slots; what one slot holds is done one after the other.
+const SLOTS: usize = 1024;
+/// Removals that are owed while Redis does not answer. Beyond it the node begins a new life instead.
+const OWED_REMOVALS: usize = 65_536;
+/// Pause between two looks at what is owed.
+const OWED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A connection that ended while Redis did not answer; its entry would be a ghost until removed.
+struct OwedRemoval {
+    instance: NodeInstance,
+    user: UserId,
+    connection: ConnectionId,
+}
+
+/// Who is where, over Redis.
+pub(super) struct RedisDirectory {
+    link: Arc<RedisLink>,
+    keys: KeySpace,
+    standing: Arc<Standing>,
+    leases: Arc<LeaseView>,
+    membership: Arc<Membership>,
+    /// Keeps writes of one user from this node in order: index and hash are two keys.
+    slots: Vec<tokio::sync::Mutex<()>>,
+    owed: Mutex<Vec<OwedRemoval>>,
+}
+
+impl RedisDirectory {
+    pub(super) fn new(
+        link: Arc<RedisLink>,
+        keys: KeySpace,
+        standing: Arc<Standing>,
+        leases: Arc<LeaseView>,
+        membership: Arc<Membership>,
+    ) -> Self {
+        let slots = (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect();
+        Self { link, keys, standing, leases, membership, slots, owed: Mutex::default() }
+    }
+
+    /// Makes up for removals that Redis did not hear, until told to stop.
+    pub(super) async fn run(&self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(OWED_INTERVAL) => {}
+            }
+            self.settle().await;
+        }
+    }
+
+    /// Does the removals that are owed, until one fails.
+    pub(super) async fn settle(&self) {
+        while self.standing.holds(Instant::now()).is_some() {
+            let Some(owed) = self.owed.lock().pop() else { return };
+            // A former life's entries are swept with it.
+            if self.standing.instance() == owed.instance
+                && self.remove(&owed.instance, &owed.user, owed.connection).await.is_err()
+            {
+                self.owed.lock().push(owed);
+                return;
+            }
+        }
+    }
+
+    fn slot(&self, user: &UserId) -> &tokio::sync::Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        user.hash(&mut hasher);
+        let slot = usize::try_from(hasher.finish() % (SLOTS as u64)).unwrap_or(0);
+        &self.slots[slot]
+    }
+
+    /// The instance under which entries may be written now.
+    fn instance(&self) -> Result<NodeInstance, DirectoryError> {
+        self.standing.holds(Instant::now()).ok_or_else(|| {
+            let why = self.link.why_down().map_or_else(
+                || "other: this node is not registered".to_owned(),
+                |error| error.to_string(),
+            );
+            DirectoryError::Unavailable(why)
+        })
+    }
+
+    async fn write(&self, record: ConnectionRecord) -> Result<Presence, DirectoryError> {
+        let entry = entry_json(&record)?;
+        let _slot = self.slot(&record.user).lock().await;
+        let instance = self.instance().inspect_err(|_| self.standing.note_failed_write())?;
+        let mut index = redis::cmd("SADD");
+        index.arg(self.keys.user_index(&instance)).arg(record.user.as_str());
+        let mut script = scripts::CONNECT.key(self.keys.connections(&record.user));
+        script.key(self.keys.ban(&record.user)).arg(field(&instance, record.connection)).arg(entry);
+        let answer = self.link.command_then_script::<redis::Value>(&index, &script).await.map_err(|failure| {
+            self.standing.note_failed_write();
+            unavailable(failure)
+        })?;
+        let hash = match connect_answer(answer)? {
+            ConnectAnswer::Hash(pairs) => UserHash::parse(&record.user, &pairs),
+            ConnectAnswer::Banned(text, left_ms) => return Err(banned(&text, left_ms)),
+        };
+        self.filter(hash).await
+    }
+
+    async fn filter(&self, hash: UserHash) -> Result<Presence, DirectoryError> {
+        let live = self.leases.live(&hash.instances()).await;
+        let live = live.map_err(|error| DirectoryError::Unavailable(error.to_string()))?;
+        Ok(hash.presence(&live))
+    }
+
+    /// Removes an entry, and the user from the index when none of this instance is left.
+    async fn remove(
+        &self,
+        instance: &NodeInstance,
+        user: &UserId,
+        connection: ConnectionId,
+    ) -> Result<(), DirectoryError> {
+        let _slot = self.slot(user).lock().await;
+        let mut script = scripts::DISCONNECT.key(self.keys.connections(user));
+        script.arg(field(instance, connection)).arg(field_prefix(instance));
+        let left_here: u64 = self.link.script(&script).await.map_err(unavailable)?;
+        if left_here == 0 {
+            let mut index = redis::cmd("SREM");
+            index.arg(self.keys.user_index(instance)).arg(user.as_str());
+            self.link.command::<()>(&index).await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn owe(&self, removal: OwedRemoval) {
+        let mut owed = self.owed.lock();
+        if owed.len() < OWED_REMOVALS {
+            owed.push(removal);
+        } else {
+            owed.clear();
+            self.standing.renounce();
+        }
+    }
+}
+
+impl Directory for RedisDirectory {
+    fn registration(&self) -> watch::Receiver<Registration> {
+        self.standing.registration()
+    }
+
+    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Presence, DirectoryError>> {
+        self.write(record).boxed()
+    }
+
+    fn disconnect<'a>(
+        &'a self,
+        user: &'a UserId,
+        connection: ConnectionId,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        async move {
+            let instance = self.standing.instance();
+            let removed = match self.instance() {
+                Ok(_) => self.remove(&instance, user, connection).await,
+                // Never registered in this life, so nothing was written under it.
+                Err(_) if !self.standing.registered() => return Ok(()),
+                Err(error) => Err(error),
+            };
+            removed.inspect_err(|_| self.owe(OwedRemoval { instance, user: user.clone(), connection }))
+        }
+        .boxed()
+    }
+
+    fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
+        async move {
+            let mut command = redis::cmd("HGETALL");
+            command.arg(self.keys.connections(user));
+            let pairs: Vec<(String, String)> = self.link.command(&command).await.map_err(unavailable)?;
+            self.filter(UserHash::parse(user, &pairs)).await
+        }
+        .boxed()
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
+        async move {
+            let unavailable = |error: super::registry_error::RegistryError| {
+                DirectoryError::Unavailable(error.to_string())
+            };
+            let listed = self.leases.listed().await.map_err(unavailable)?;
+            let held = self.leases.read(&listed).await.map_err(unavailable)?;
+            let mut records: Vec<_> = held.into_iter().flatten().map(|(record, _)| record).collect();
+            records.sort_by(|a, b| a.id.cmp(&b.id));
+            Ok(records)
+        }
+        .boxed()
+    }
+
+    fn set_status(&self, status: NodeStatus) -> BoxFuture<'_, Result<(), DirectoryError>> {
+        async move {
+            self.membership
+                .set_status(status)
+                .await
+                .map_err(|error| DirectoryError::Unavailable(error.to_string()))
+        }
+        .boxed()
+    }
+}
+
+fn unavailable(failure: CommandFailure) -> DirectoryError {
+    DirectoryError::Unavailable(failure.error.to_string())
+}
+
+/// What the connect script said.
+enum ConnectAnswer {
+    Hash(Vec<(String, String)>),
+    Banned(String, i64),
+}
+
+fn connect_answer(answer: redis::Value) -> Result<ConnectAnswer, DirectoryError> {
+    let strange = |e: redis::ParsingError| DirectoryError::Unavailable(format!("other: the connect script answered: {e}"));
+    let parts: Vec<redis::Value> = redis::from_redis_value(answer).map_err(strange)?;
+    let mut parts = parts.into_iter();
+    let mut next = || parts.next().unwrap_or(redis::Value::Nil);
+    if redis::from_redis_value::<u8>(next()).map_err(strange)? == 1 {
+        return Ok(ConnectAnswer::Hash(redis::from_redis_value(next()).map_err(strange)?));
+    }
+    let ban = redis::from_redis_value(next()).map_err(strange)?;
+    Ok(ConnectAnswer::Banned(ban, redis::from_redis_value(next()).map_err(strange)?))
+}

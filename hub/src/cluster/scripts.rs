@@ -1,0 +1,123 @@
+//! Lua that Redis runs. Each script touches one slot only, and uses what Redis 6.2 has.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+/// Takes a lease if it is free, of the same process (`ARGV[3]` = start id with its dot), or, when `ARGV[5]` is `1`,
+/// of the same pod (`ARGV[4]`) or of a process that says it is leaving.
+/// `KEYS[1]` lease, `ARGV[1]` record, `ARGV[2]` lease in ms. Returns `{1}` or `{0, record of the holder, ms left}`.
+pub(super) static REGISTER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local held = redis.call('GET', KEYS[1])
+if held then
+  local ok, record = pcall(cjson.decode, held)
+  if ok and type(record) == 'table' then
+    local mine = string.sub(tostring(record.incarnation), 1, #ARGV[3]) == ARGV[3]
+    local takeover = ARGV[5] == '1'
+      and ((ARGV[4] ~= '' and record.pod_uid == ARGV[4]) or record.status == 'leaving')
+    if not mine and not takeover then
+      return {0, held, redis.call('PTTL', KEYS[1])}
+    end
+  end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {1, '', 0}",
+    )
+});
+
+/// Extends a lease that is still ours. `KEYS[1]` lease, `ARGV[1]` record, `ARGV[2]` lease in ms, `ARGV[3]`
+/// incarnation. Returns `{1}` extended, `{0}` missing, `{2, record}` held by another.
+pub(super) static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local held = redis.call('GET', KEYS[1])
+if not held then return {0, ''} end
+local ok, record = pcall(cjson.decode, held)
+if ok and type(record) == 'table' and record.incarnation ~= ARGV[3] then return {2, held} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {1, ''}",
+    )
+});
+
+/// Gives a lease up if it is ours. `KEYS[1]` lease, `ARGV[1]` incarnation.
+pub(super) static GIVE_UP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local held = redis.call('GET', KEYS[1])
+if not held then return 0 end
+local ok, record = pcall(cjson.decode, held)
+if ok and type(record) == 'table' and record.incarnation ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])",
+    )
+});
+
+/// Renews the ownership of the prefix. `KEYS[1]` owner, `ARGV[1]` who, `ARGV[2]` ms. Returns the other owner or ''.
+pub(super) static OWN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return owner end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ''",
+    )
+});
+
+/// Writes a connection. `KEYS[1]` connections, `KEYS[2]` ban, `ARGV[1]` field, `ARGV[2]` entry as JSON without `seq`.
+/// Returns `{0, ban, ms left}` or `{1, the whole hash}`. An entry that is there already keeps its `seq`.
+/// Numbers of 16 digits are printed with `%.0f`, because Lua's own conversion keeps only 14.
+pub(super) static CONNECT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r#"
+local ban = redis.call('GET', KEYS[2])
+if ban then return {0, ban, redis.call('PTTL', KEYS[2])} end
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+local seq = old and string.match(old, '^{"seq":(%d+)')
+if not seq then seq = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'seq', 1)) end
+local entry = '{"seq":' .. seq .. ',' .. string.sub(ARGV[2], 2)
+if entry ~= old then
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  local ver = tonumber(redis.call('HGET', KEYS[1], 'ver') or '0')
+  redis.call('HSET', KEYS[1], ARGV[1], entry, 'ver', string.format('%.0f', math.max(ver + 1, now)))
+end
+return {1, redis.call('HGETALL', KEYS[1])}"#,
+    )
+});
+
+/// Removes a connection. `KEYS[1]` connections, `ARGV[1]` field, `ARGV[2]` the instance's part of fields with its slash.
+/// Returns how many connections of that instance are left. A hash without connections goes, unless it says `moving`.
+pub(super) static DISCONNECT: LazyLock<Script> = LazyLock::new(|| Script::new(&remove("k == ARGV[1]")));
+
+/// Removes all connections of an instance. `KEYS[1]` connections, `ARGV[1]` unused, `ARGV[2]` the instance's part of
+/// fields with its slash. Returns how many were removed.
+pub(super) static SWEEP: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&remove("string.sub(k, 1, #ARGV[2]) == ARGV[2]").replace("return here", "return gone")));
+
+fn remove(which: &str) -> String {
+    r"
+local gone, here, others = 0, 0, 0
+for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if WHICH then
+    redis.call('HDEL', KEYS[1], k)
+    gone = gone + 1
+  elseif string.sub(k, 1, #ARGV[2]) == ARGV[2] then
+    here = here + 1
+  elseif string.find(k, '/', 1, true) then
+    others = others + 1
+  end
+end
+if gone > 0 then
+  if here + others == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
+    redis.call('DEL', KEYS[1])
+  else
+    local time = redis.call('TIME')
+    local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+    local ver = tonumber(redis.call('HGET', KEYS[1], 'ver') or '0')
+    redis.call('HSET', KEYS[1], 'ver', string.format('%.0f', math.max(ver + 1, now)))
+  end
+end
+return here"
+        .replace("WHICH", which)
+}

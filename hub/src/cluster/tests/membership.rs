@@ -1,0 +1,105 @@
+//! Leases, takeover, loss and return, over a real Redis.
+
+use std::time::Duration;
+
+use super::{redis_server::RedisServer, test_node::*};
+use crate::{identity::Incarnation, routing::ports::NodeStatus};
+
+#[tokio::test]
+async fn a_second_process_of_one_id_waits_and_says_for_whom() {
+    let redis = RedisServer::start(&[]).await;
+    let first = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
+    let second = TestNode::start(settings("chat-0", Some(redis.settings())));
+    eventually("it waits", async || second.redis_error().starts_with("node_id_in_use: ")).await;
+    let holder = first.instance().incarnation.to_string();
+    assert!(second.redis_error().contains(&holder), "{}", second.redis_error());
+    assert!(!second.registration().registered && !first.registration().superseded);
+    first.kill();
+    second.wait_registered().await;
+    assert_eq!(second.redis_error(), "up");
+}
+
+#[tokio::test]
+async fn the_same_pod_takes_over_at_once_and_the_former_process_notices() {
+    let redis = RedisServer::start(&[]).await;
+    let mut of_pod = settings("chat-0", Some(redis.settings()));
+    of_pod.pod_uid = "0b5c".to_owned();
+    of_pod.lease = Duration::from_secs(60);
+    let first = TestNode::registered(of_pod.clone()).await;
+    let second = TestNode::registered(of_pod).await;
+    eventually("the first knows", async || first.registration().superseded).await;
+    assert!(!first.registration().registered);
+    assert!(second.registration().registered && !second.registration().superseded);
+}
+
+#[tokio::test]
+async fn who_says_leaving_is_taken_over_at_once() {
+    let redis = RedisServer::start(&[]).await;
+    let mut long = settings("chat-0", Some(redis.settings()));
+    long.lease = Duration::from_secs(60);
+    let first = TestNode::registered(long.clone()).await;
+    first.directory.set_status(NodeStatus::Leaving).await.unwrap();
+    let record: String = redis.command(&["GET", "t:lease:{chat-0}"]).await;
+    assert!(record.contains(r#""status":"leaving""#), "written at once: {record}");
+    let second = TestNode::registered(long).await;
+    assert_ne!(second.instance(), first.instance());
+}
+
+#[tokio::test]
+async fn an_empty_pod_uid_is_nobodys() {
+    let redis = RedisServer::start(&[]).await;
+    let mut long = settings("chat-0", Some(redis.settings()));
+    long.lease = Duration::from_secs(60);
+    let _first = TestNode::registered(long.clone()).await;
+    let second = TestNode::start(long);
+    eventually("it waits", async || second.redis_error().starts_with("node_id_in_use: ")).await;
+}
+
+#[tokio::test]
+async fn another_owner_of_the_prefix_keeps_a_node_out() {
+    let redis = RedisServer::start(&[]).await;
+    let mut ours = settings("chat-0", Some(redis.settings()));
+    ours.owner = "team-a/chat".to_owned();
+    let mut theirs = settings("other-0", Some(redis.settings()));
+    theirs.owner = "team-b/chat".to_owned();
+    let first = TestNode::registered(ours).await;
+    assert_eq!(redis.command::<String>(&["GET", "t:owner"]).await, "team-a/chat");
+    let second = TestNode::start(theirs);
+    eventually("it is kept out", async || second.redis_error().starts_with("prefix_in_use: ")).await;
+    assert!(second.redis_error().contains("team-a/chat"), "{}", second.redis_error());
+    assert_eq!(first.directory.nodes().await.unwrap().len(), 1);
+    redis.command::<()>(&["DEL", "t:owner"]).await;
+    first.kill();
+    second.wait_registered().await;
+}
+
+#[tokio::test]
+async fn after_a_flush_the_node_registers_under_the_next_life_and_epoch() {
+    let redis = RedisServer::start(&[]).await;
+    let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
+    let before = node.registration();
+    assert_eq!(before.epoch, 1);
+    redis.command::<()>(&["FLUSHALL"]).await;
+    eventually("the epoch rises", async || node.registration().epoch > before.epoch).await;
+    node.wait_registered().await;
+    assert_eq!(node.instance().incarnation, before.instance.incarnation.next());
+    assert_eq!(node.directory.nodes().await.unwrap()[0].incarnation, node.instance().incarnation);
+}
+
+#[tokio::test]
+async fn a_lease_of_another_supersedes_and_never_panics_on_garbage() {
+    let redis = RedisServer::start(&[]).await;
+    let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
+    redis.command::<()>(&["SET", "t:lease:{chat-0}", "no json"]).await;
+    eventually("garbage is overwritten", async || {
+        redis.command::<String>(&["GET", "t:lease:{chat-0}"]).await.starts_with('{')
+    })
+    .await;
+    assert!(!node.registration().superseded);
+    let mut other = node.directory.nodes().await.unwrap().remove(0);
+    other.incarnation = Incarnation::first("zzz").unwrap();
+    let other = serde_json::to_string(&other).unwrap();
+    redis.command::<()>(&["SET", "t:lease:{chat-0}", &other, "PX", "60000"]).await;
+    eventually("it is superseded", async || node.registration().superseded).await;
+    assert!(!node.registration().registered);
+}

@@ -1,0 +1,9 @@
+//! Nodes of one process against a real `redis-server`, and against each other.
+
+mod bus;
+mod directory;
+mod failure;
+mod membership;
+mod memory;
+mod redis_server;
+mod test_node;
