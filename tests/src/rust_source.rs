@@ -37,7 +37,7 @@ impl RustSource {
     /// Reads a file's text. Items under `#[cfg(test)]` are left out.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let (tokens, test_modules) = without_tests(tokenize(text));
+        let (tokens, test_modules) = without_tests(&tokenize(text));
         Self { tokens, test_modules }
     }
 
@@ -248,7 +248,7 @@ fn raw_string(rest: &[char]) -> usize {
     rest.len()
 }
 
-fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
+fn without_tests(tokens: &[Token]) -> (Vec<Token>, Vec<String>) {
     let mut kept = Vec::new();
     let mut modules = Vec::new();
     let mut at = 0;
@@ -258,7 +258,7 @@ fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
             at += 1;
             continue;
         }
-        at = past_attributes(&tokens, at);
+        at = past_attributes(tokens, at);
         let text = |index: usize| tokens.get(index).map_or("", |token: &Token| token.text.as_str());
         let name = (at..tokens.len().min(at + 6)).find(|index| text(*index) == "mod");
         if let Some(index) = name
@@ -266,7 +266,7 @@ fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
         {
             modules.push(text(index + 1).to_owned());
         }
-        at = past_item(&tokens, at);
+        at = past_item(tokens, at);
     }
     (kept, modules)
 }

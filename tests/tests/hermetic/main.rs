@@ -1,0 +1,19 @@
+//! Behaviour of the hub as a process, over real sockets and a real `redis-server`, on loopback only.
+
+mod across_nodes;
+mod api_keys;
+mod broken_frames;
+mod connecting;
+mod control_api;
+mod crash;
+mod dev_mode;
+mod environment;
+mod frames;
+mod health;
+mod limits;
+mod redis_credentials;
+mod redis_loss;
+mod secrecy;
+mod settings;
+mod shutdown;
+mod token_mode;
