@@ -14,4 +14,11 @@
 //! | [`app`] | starts and stops everything | all |
 
 pub mod api;
+pub mod app;
 pub mod desired;
+pub mod hub_admin;
+pub mod observe;
+pub mod observed;
+pub mod plan;
+pub mod reconcile;
+pub mod settings;

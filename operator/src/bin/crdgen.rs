@@ -7,9 +7,12 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use wsc_operator::api::{definition, reference_docs};
 
-/// Prints the WscCluster custom resource definition as YAML.
 #[derive(Parser)]
-#[command(name = "crdgen", version, about)]
+#[command(
+    name = "crdgen",
+    version,
+    about = "Prints the WscCluster custom resource definition as YAML, or its reference as Markdown"
+)]
 struct Arguments {
     /// Write wscclusters.wsc.dev.yaml into this directory instead of printing it.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "docs"])]
@@ -17,7 +20,7 @@ struct Arguments {
     /// Compare with the file in this directory; exit 1 when it differs or is missing.
     #[arg(long, value_name = "DIR", conflicts_with = "docs")]
     check: Option<PathBuf>,
-    /// Print the Markdown reference of all fields instead; with --check-docs compare it with a file.
+    /// Print the Markdown reference of all fields instead of the definition.
     #[arg(long)]
     docs: bool,
     /// Compare the Markdown reference with this file; exit 1 when it differs or is missing.
