@@ -13,7 +13,14 @@
 //!
 //! Leaves: [`settings`], [`auth`], [`observe`].
 
+pub mod app;
+pub mod auth;
+pub mod cluster;
+pub mod http;
 pub mod identity;
 pub mod local;
+pub mod observe;
 pub mod protocol;
 pub mod routing;
+pub mod session;
+pub mod settings;

@@ -157,6 +157,23 @@ impl OutboundQueue {
         Poll::Pending
     }
 
+    /// Why the queue is being closed, whatever still waits in it. A session whose socket takes nothing waits for
+    /// this while it holds frames that were taken before.
+    pub fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let mut state = self.state.lock();
+        if let Some(reason) = &state.closing {
+            return Poll::Ready(reason.clone());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Why the queue is being closed, if it is.
+    #[must_use]
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.state.lock().closing.clone()
+    }
+
     /// The session has ended: nothing is taken any more, and what waits is dropped.
     pub fn abandon(&self) {
         let mut state = self.state.lock();
@@ -205,6 +222,18 @@ mod tests {
         assert_eq!(queue.push(frame(1), None), Err(Refused::Closed));
         assert_eq!(take(&queue), (Poll::Ready(Taken::Frames), 2));
         assert_eq!(take(&queue), (Poll::Ready(Taken::Close(CloseReason::Restart)), 0));
+    }
+
+    #[test]
+    fn a_close_is_seen_before_the_frames_that_wait() {
+        let queue = queue(100, 10);
+        let mut cx = Context::from_waker(noop_waker_ref());
+        queue.push(frame(1), None).unwrap();
+        assert_eq!((queue.poll_closing(&mut cx), queue.closing()), (Poll::Pending, None));
+        queue.close(CloseReason::Restart);
+        assert_eq!(queue.poll_closing(&mut cx), Poll::Ready(CloseReason::Restart));
+        assert_eq!(queue.closing(), Some(CloseReason::Restart));
+        assert_eq!(take(&queue), (Poll::Ready(Taken::Frames), 1));
     }
 
     #[test]

@@ -1,0 +1,29 @@
+//! Why a hub does not start.
+
+use std::net::SocketAddr;
+
+use crate::{auth::AuthError, cluster::ClusterError};
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A listener's address cannot be had.
+    #[error("cannot listen on {address} for {what}: {error}")]
+    Listen {
+        /// `clients` or `the api`.
+        what: &'static str,
+        /// The address as set.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Keys cannot be read.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The cluster's settings cannot work.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The settings are those of token mode, without keys.
+    #[error("mode token needs a directory of keys")]
+    NoKeys,
+}

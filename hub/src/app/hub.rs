@@ -1,0 +1,124 @@
+//! A running node: the library's face.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::HubBuilder;
+use crate::{
+    http::{health::Health, routes, service::Service},
+    identity::{NodeId, UserId},
+    protocol::{
+        message::{KickRequest, Message, SendOptions},
+        send_result::{BroadcastResult, KickResult, SendResult, UserLocation},
+    },
+    routing::ports::{Directory, DirectoryError, NodeRecord},
+    settings::Settings,
+};
+
+/// A running node. The HTTP API is a thin skin over these calls.
+///
+/// Dropping a hub leaves it running; end it with [`Hub::shutdown`].
+pub struct Hub {
+    pub(super) service: Arc<Service>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) addresses: Option<(SocketAddr, SocketAddr)>,
+    /// Everything but sessions and sockets.
+    pub(super) background: TaskTracker,
+    pub(super) stop: CancellationToken,
+    /// Listeners, and sockets that are not upgraded.
+    pub(super) sockets: TaskTracker,
+    pub(super) stop_serving: CancellationToken,
+}
+
+impl Hub {
+    /// Begins to build a hub.
+    #[must_use]
+    pub fn builder(settings: Settings) -> HubBuilder {
+        HubBuilder::new(settings)
+    }
+
+    /// Sends a message to every connection of a user, on all nodes, with retries; the result says what happened.
+    pub async fn send_to_user_with_retry(
+        &self,
+        user: &UserId,
+        message: &Message,
+        options: &SendOptions,
+    ) -> SendResult {
+        self.service.edge.send_to_user(user, message, options).await
+    }
+
+    /// Sends a message to every connection of every node, each at most once.
+    pub async fn broadcast(&self, message: &Message, options: &SendOptions) -> BroadcastResult {
+        self.service.edge.broadcast(message, options).await
+    }
+
+    /// Closes a user's connections on all nodes and counts them.
+    pub async fn kick_user(&self, user: &UserId, request: &KickRequest) -> KickResult {
+        self.service.edge.kick(user, request).await
+    }
+
+    /// Where a user is.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn user_location(&self, user: &UserId) -> Result<UserLocation, DirectoryError> {
+        self.service.edge.router.locate(user).await
+    }
+
+    /// The nodes where a user has a connection, sorted.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn user_nodes(&self, user: &UserId) -> Result<Vec<NodeId>, DirectoryError> {
+        Ok(self.user_location(user).await?.nodes)
+    }
+
+    /// The nodes that live, sorted by id, this one included.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn discover_nodes(&self) -> Result<Vec<NodeRecord>, DirectoryError> {
+        self.service.edge.router.nodes().await
+    }
+
+    /// The node's health now, as in `GET /health`.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::of(&self.service.edge)
+    }
+
+    /// The routes for clients (`/ws`, `/health`, `/livez`), for a server of one's own. Serve them with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`, so that clients' addresses are known.
+    #[must_use]
+    pub fn router(&self) -> axum::Router {
+        routes::for_clients(&self.service)
+    }
+
+    /// Where clients connect; none without listeners.
+    #[must_use]
+    pub fn client_addr(&self) -> Option<SocketAddr> {
+        self.addresses.map(|(client, _)| client)
+    }
+
+    /// Where the API is; none without listeners.
+    #[must_use]
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.addresses.map(|(_, api)| api)
+    }
+
+    /// Waits until the node was registered for the first time and takes clients.
+    pub async fn registered(&self) {
+        let mut registration = self.directory.registration();
+        // A directory that is gone ends with the process.
+        let _ = registration.wait_for(|now| now.ever_registered).await;
+    }
+
+    /// Waits until another process took this node's identity: end this one then.
+    pub async fn superseded(&self) {
+        let mut registration = self.directory.registration();
+        if registration.wait_for(|now| now.superseded).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

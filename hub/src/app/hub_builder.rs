@@ -1,0 +1,171 @@
+//! Builds a hub, in the order of what needs what.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{AppError, Hub};
+use crate::{
+    auth::{ApiKeys, Authenticator},
+    cluster::{self, BusCounters, ClusterParts, ClusterSettings},
+    http::{routes, server::Server, service::Service},
+    local::connection_table::ConnectionTable,
+    observe::{ClusterCounts, Metrics},
+    routing::{ports::Inbound, router::Router},
+    session::edge::Edge,
+    settings::{AuthMode, DEV_API_KEY, Settings},
+};
+
+/// Time for the next request on a socket of the API listener: backends keep theirs open.
+const API_IDLE: Duration = Duration::from_secs(75);
+
+/// Builds a hub.
+pub struct HubBuilder {
+    settings: Settings,
+    listen: bool,
+}
+
+impl HubBuilder {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, listen: true }
+    }
+
+    /// Opens no listener: the caller serves [`Hub::router`] from a server of its own. The ports of the settings'
+    /// addresses are then what other nodes are told.
+    #[must_use]
+    pub fn without_listeners(mut self) -> Self {
+        self.listen = false;
+        self
+    }
+
+    /// Builds and starts everything. Returns once both listeners are bound; the node takes clients as soon as it is
+    /// registered, at once when it is alone. Must be called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`AppError`]; nothing is left running.
+    pub async fn start(self) -> Result<Hub, AppError> {
+        let settings = Arc::new(self.settings);
+        let authenticator = match (settings.auth.mode, &settings.auth.keys_dir) {
+            (AuthMode::Trusted, _) => None,
+            (AuthMode::Token, None) => return Err(AppError::NoKeys),
+            (AuthMode::Token, Some(dir)) => {
+                let auth = &settings.auth;
+                let keys = Authenticator::load(dir, auth.issuer.as_deref(), auth.audience.as_deref())?;
+                Some(Arc::new(keys))
+            }
+        };
+        let api_keys = Arc::new(match (settings.dev, &settings.api_keys_dir) {
+            (true, None) => ApiKeys::single(DEV_API_KEY),
+            (_, dir) => ApiKeys::load(dir.as_deref())?,
+        });
+        let listeners = match self.listen {
+            true => Some((
+                listen("clients", settings.client_addr).await?,
+                listen("the api", settings.api_addr).await?,
+            )),
+            false => None,
+        };
+        let addresses = listeners.as_ref().map(|((_, client), (_, api))| (*client, *api));
+        let (client_addr, api_addr) = addresses.unwrap_or((settings.client_addr, settings.api_addr));
+
+        let ClusterParts { bus, directory, counters, tasks: cluster_tasks } =
+            cluster::build(cluster_settings(&settings, client_addr.port(), api_addr.port()))?;
+        let local = Arc::new(ConnectionTable::default());
+        let router = Router::new(Arc::clone(&local), bus, Arc::clone(&directory));
+        let edge =
+            Edge::new(Arc::clone(&settings), Arc::clone(&router), authenticator, Arc::new(Metrics::new()));
+
+        let (background, stop) = (TaskTracker::new(), CancellationToken::new());
+        let inbound: Arc<dyn Inbound> = Arc::clone(&router) as Arc<dyn Inbound>;
+        let connections = Arc::new(move || u64::try_from(local.len()).unwrap_or(u64::MAX));
+        cluster_tasks.run(inbound, connections, &background, stop.clone());
+        let (registering, stopped) = (Arc::clone(&router), stop.clone());
+        background.spawn(async move { registering.registry().run(stopped).await });
+        background.spawn(Arc::clone(&edge.heartbeat).run(stop.clone()));
+        background.spawn(Arc::clone(&api_keys).run(stop.clone()));
+        if let Some(authenticator) = &edge.authenticator {
+            background.spawn(Arc::clone(authenticator).run(stop.clone()));
+        }
+
+        let service =
+            Arc::new(Service { edge, api_keys, cluster_counts: Arc::new(move || cluster_counts(&counters)) });
+        let (sockets, stop_serving) = (TaskTracker::new(), CancellationToken::new());
+        if let Some(((client, _), (api, _))) = listeners {
+            let client = Server {
+                listener: client,
+                router: routes::for_clients(&service),
+                header_timeout: settings.handshake_timeout,
+                sockets: sockets.clone(),
+            };
+            let api = Server {
+                listener: api,
+                router: routes::for_backends(&service),
+                header_timeout: API_IDLE,
+                sockets: sockets.clone(),
+            };
+            sockets.spawn(client.run(stop_serving.clone()));
+            sockets.spawn(api.run(stop_serving.clone()));
+        }
+        Ok(Hub { service, directory, addresses, background, stop, sockets, stop_serving })
+    }
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+    let failed = |error| AppError::Listen { what, address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> ClusterSettings {
+    let redis = settings.redis.clone().map(|redis| cluster::RedisSettings {
+        url: redis.url,
+        username_file: redis.username_file,
+        password_file: redis.password_file,
+        ca_file: redis.ca_file,
+        cert_file: redis.cert_file,
+        key_file: redis.key_file,
+    });
+    ClusterSettings {
+        redis,
+        key_prefix: settings.key_prefix.clone(),
+        owner: settings.owner.clone(),
+        node: settings.node_id.clone(),
+        node_ip: settings.node_ip.clone(),
+        client_port,
+        api_port,
+        pod_uid: settings.pod_uid.clone(),
+        zone: settings.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        heartbeat_interval: settings.heartbeat_interval,
+        lease: settings.lease,
+    }
+}
+
+/// The names of the cluster's counters among the metrics.
+fn cluster_counts(counters: &BusCounters) -> ClusterCounts {
+    let c = counters;
+    vec![
+        ("bus_batches_sent", "Batches published", c.batches_sent.get()),
+        ("bus_envelopes_sent", "Envelopes published", c.envelopes_sent.get()),
+        ("bus_sent_bytes", "Bytes published", c.bytes_sent.get()),
+        ("bus_batches_received", "Batches of other nodes", c.batches_received.get()),
+        ("bus_envelopes_received", "Envelopes of other nodes", c.envelopes_received.get()),
+        ("bus_received_bytes", "Bytes of other nodes", c.bytes_received.get()),
+        ("bus_gaps", "Batches missing between two that came", c.gaps.get()),
+        ("bus_malformed", "Messages on a channel that are no batch", c.malformed.get()),
+        ("bus_unknown_kinds", "Envelopes of a kind this release does not know", c.unknown_kinds.get()),
+        ("bus_unregistered_drops", "Batches dropped while the lease was not held", c.dropped_unregistered.get()),
+        ("bus_inbound_drops", "Envelopes refused because a shard's queue was full", c.dropped_inbound.get()),
+        ("bus_outbound_drops", "Envelopes refused because a target's queue was full", c.dropped_outbound.get()),
+        ("bus_outbound_expired", "Envelopes whose time ran out before they were sent", c.expired_outbound.get()),
+        ("bus_publish_errors", "Envelopes in batches whose publish failed", c.publish_errors.get()),
+        ("bus_no_receiver", "Envelopes published to a channel nobody listened on", c.no_receiver.get()),
+        ("bus_reports_missed", "Reports that did not come in time", c.reports_missed.get()),
+        ("bus_subscriptions", "Subscriptions built", c.subscriptions.get()),
+        ("reaped_users", "Users whose entries of a dead node were swept", c.reaped_users.get()),
+        ("reaped_nodes", "Dead incarnations removed", c.reaped_nodes.get()),
+        ("heartbeat_errors", "Heartbeats that failed", c.heartbeat_errors.get()),
+    ]
+}

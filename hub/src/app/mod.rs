@@ -1,0 +1,14 @@
+//! The one place that sees everything: builds, starts, drains, stops.
+//!
+//! [`hub::Hub`] is the library's face, [`program`] the shipped binary around it.
+
+pub mod error;
+pub mod hub;
+pub mod hub_builder;
+pub mod program;
+pub mod shutdown;
+pub mod surroundings;
+
+pub use error::AppError;
+pub use hub::Hub;
+pub use hub_builder::HubBuilder;

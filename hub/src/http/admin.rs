@@ -1,0 +1,66 @@
+//! `GET /admin/status`: what the operator reads.
+
+use std::{sync::Arc, time::SystemTime};
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+
+use super::{api_key::AdminCaller, service::Service};
+use crate::{
+    identity::{Incarnation, NodeId},
+    routing::ports::RedisState,
+};
+
+/// The answer of `GET /admin/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AdminStatus {
+    /// `starting`, `active`, `draining` or `closed`.
+    pub phase: &'static str,
+    /// Whether the lease is held.
+    pub registered: bool,
+    /// Until the lease runs out, in milliseconds; absent while it is not held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_expires_in_ms: Option<u64>,
+    /// `up`, `down` or `embedded`.
+    pub redis: &'static str,
+    /// Why Redis is down: a word, a colon, a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_error: Option<String>,
+    /// Open connections.
+    pub connections: usize,
+    /// Most connections that are taken.
+    pub max_connections: usize,
+    /// UID of the pod; empty outside Kubernetes.
+    pub pod_uid: String,
+    /// The node.
+    pub node_id: NodeId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// Release of the hub.
+    pub version: &'static str,
+}
+
+pub(super) async fn status(_: AdminCaller, State(service): State<Arc<Service>>) -> Json<AdminStatus> {
+    let edge = &service.edge;
+    let registration = edge.router.registration();
+    let left = registration.lease_expires.filter(|_| registration.registered).map(|expires| {
+        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+    });
+    Json(AdminStatus {
+        phase: edge.lifecycle.phase(&registration).as_str(),
+        registered: registration.registered,
+        lease_expires_in_ms: left,
+        redis: registration.redis.word(),
+        redis_error: match registration.redis {
+            RedisState::Down(error) => Some(error),
+            RedisState::Embedded | RedisState::Up => None,
+        },
+        connections: edge.router.local().len(),
+        max_connections: edge.seats.most(),
+        pod_uid: edge.settings.pod_uid.clone(),
+        node_id: registration.instance.node,
+        incarnation: registration.instance.incarnation,
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}

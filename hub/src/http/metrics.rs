@@ -1,0 +1,33 @@
+//! `GET /metrics`.
+
+use std::{sync::Arc, time::SystemTime};
+
+use axum::{extract::State, response::IntoResponse};
+use http::header;
+
+use super::service::Service;
+use crate::{observe::Gauges, routing::ports::RedisState};
+
+pub(super) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    let edge = &service.edge;
+    let registration = edge.router.registration();
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let left = registration.lease_expires.filter(|_| registration.registered);
+    let gauges = Gauges {
+        connections: count(edge.router.local().len()),
+        max_connections: count(edge.seats.most()),
+        users: count(edge.router.local().users()),
+        unsettled: count(edge.router.registry().unsettled()),
+        registered: registration.registered,
+        redis_up: match registration.redis {
+            RedisState::Embedded => None,
+            RedisState::Up => Some(true),
+            RedisState::Down(_) => Some(false),
+        },
+        lease_remaining_seconds: left
+            .and_then(|expires| expires.duration_since(SystemTime::now()).ok())
+            .map_or(0.0, |left| left.as_secs_f64()),
+    };
+    let text = edge.metrics.encode(&gauges, &(service.cluster_counts)());
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}

@@ -1,0 +1,17 @@
+//! Routes: the client listener, the API listener, and how both are served.
+
+pub mod admin;
+pub mod api_key;
+pub mod health;
+pub mod loopback_host;
+pub mod messages;
+pub mod metrics;
+pub mod nodes;
+pub mod problem;
+pub mod request_body;
+pub mod routes;
+pub mod server;
+pub mod service;
+pub mod unbuilt;
+pub mod users;
+pub mod websocket;

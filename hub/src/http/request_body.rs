@@ -1,0 +1,55 @@
+//! Bodies of requests, bounded in bytes and in time.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+};
+use futures::StreamExt;
+use http::{StatusCode, header};
+
+use super::{problem::Problem, service::Service};
+use crate::protocol::error_code::ErrorCode;
+
+/// Room for the fields around a message.
+const ENVELOPE: usize = 64 * 1024;
+/// A body that takes longer holds a socket for nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A whole body, not larger than a message and what is around it.
+pub struct RequestBody(pub Vec<u8>);
+
+impl FromRequest<Arc<Service>> for RequestBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+        let limit = service.edge.settings.max_message_bytes.saturating_add(ENVELOPE);
+        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        if announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > limit as u64) {
+            return Err(too_large(limit));
+        }
+        match tokio::time::timeout(PATIENCE, read(request.into_body(), limit)).await {
+            Ok(read) => read.map(Self),
+            Err(_) => Err(Problem::new(ErrorCode::BadRequest, "the body did not come in 30 s")
+                .with_status(StatusCode::REQUEST_TIMEOUT)),
+        }
+    }
+}
+
+async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut whole = Vec::new();
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| Problem::new(ErrorCode::BadRequest, "the body was cut short"))?;
+        if whole.len() + part.len() > limit {
+            return Err(too_large(limit));
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole)
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(ErrorCode::PayloadTooLarge, format!("a body may have at most {limit} bytes"))
+}

@@ -1,0 +1,46 @@
+//! Which path is answered by what, on which listener.
+
+use std::sync::Arc;
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+
+use super::{
+    admin, health, loopback_host, messages, metrics, nodes,
+    service::Service,
+    unbuilt::{self, no_such_method, no_such_path},
+    users, websocket,
+};
+
+/// What clients may reach: nothing here sends, kicks or lists.
+#[must_use]
+pub fn for_clients(service: &Arc<Service>) -> Router {
+    finish(Router::new().route("/ws", get(websocket::upgrade)), service)
+}
+
+/// What the backend and the operator may reach.
+#[must_use]
+pub fn for_backends(service: &Arc<Service>) -> Router {
+    let router = Router::new()
+        .route("/v1/users/{user}", get(users::locate).post(unbuilt::post_to_user))
+        .route("/v1/users/{user}/messages", post(messages::send_to_user))
+        .route("/v1/users/{user}/kick", post(users::kick))
+        .route("/v1/broadcast", post(messages::broadcast))
+        .route("/v1/nodes", get(nodes::nodes))
+        .route("/nodes", get(nodes::nodes))
+        .route("/admin/status", get(admin::status))
+        .route("/metrics", get(metrics::metrics));
+    finish(unbuilt::add_to(router), service)
+}
+
+fn finish(router: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
+    let router = router
+        .route("/health", get(health::health))
+        .route("/livez", get(health::livez))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(Arc::clone(service));
+    if service.edge.settings.dev { router.layer(middleware::from_fn(loopback_host::guard)) } else { router }
+}

@@ -1,0 +1,46 @@
+//! Paths that the documentation names and this release does not have: said so, never ignored.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::Path, response::{IntoResponse, Response}, routing::any};
+use http::{StatusCode, Uri};
+
+use super::{problem::Problem, service::Service};
+use crate::protocol::error_code::ErrorCode;
+
+const PATHS: [&str; 11] = [
+    "/v1/messages",
+    "/v1/groups/{group}",
+    "/v1/groups/{group}/messages",
+    "/v1/groups/{group}/members/{user}",
+    "/v1/users/{user}/ban",
+    "/v1/users/{user}/revoke",
+    "/v1/stats",
+    "/v1/events",
+    "/admin/drain",
+    "/admin/rebalance",
+    "/openapi.json",
+];
+
+/// Adds the paths that are not built yet.
+pub(super) fn add_to(router: Router<Arc<Service>>) -> Router<Arc<Service>> {
+    PATHS.iter().fold(router, |router, path| router.route(path, any(not_built)))
+}
+
+async fn not_built(uri: Uri) -> Problem {
+    Problem::not_found(format!("{} is not built yet in this release", uri.path()))
+}
+
+/// `POST /v1/users/query` stands where a user's name could: only this method of this name is not built yet.
+pub(super) async fn post_to_user(Path(user): Path<String>, uri: Uri) -> Response {
+    if user == "query" { not_built(uri).await.into_response() } else { no_such_method().await.into_response() }
+}
+
+pub(super) async fn no_such_method() -> Problem {
+    Problem::new(ErrorCode::BadRequest, "this path does not know this method; Allow names those it knows")
+        .with_status(StatusCode::METHOD_NOT_ALLOWED)
+}
+
+pub(super) async fn no_such_path(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is no path {}", uri.path()))
+}

@@ -1,0 +1,220 @@
+//! Deciding about a client before its upgrade is answered.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    edge::Edge,
+    handshake::{ConnectInputs, Refusal},
+    heartbeat::Watched,
+    lifecycle::Phase,
+    seats::Seat,
+};
+use crate::{
+    auth::{Grants, origin_allowed},
+    identity::{ClientId, UserId},
+    local::connection::Connection,
+    protocol::error_code::ErrorCode,
+    routing::{registry::ConnectRefusal, router::rfc3339},
+    settings::{AuthMode, ClientSend},
+};
+
+/// Who a client is and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    user: UserId,
+    client_id: Option<ClientId>,
+    grants: Grants,
+    expires: Option<SystemTime>,
+}
+
+/// To whom a client may send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendRight {
+    setting: ClientSend,
+    grants: Grants,
+}
+
+impl SendRight {
+    /// Whether sending to this user is allowed.
+    #[must_use]
+    pub fn covers_user(&self, user: &UserId) -> bool {
+        match self.setting {
+            ClientSend::None | ClientSend::Groups => false,
+            ClientSend::Users | ClientSend::All => true,
+            ClientSend::Granted => self.grants.may_send_to_user(user),
+        }
+    }
+}
+
+/// A client that was taken: it has a seat, stands in the table and the directory, and is watched. Dropping it,
+/// at whatever moment, undoes all of that.
+pub struct Admitted {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// To whom it may send.
+    pub send_right: SendRight,
+    /// What it shares with the others.
+    pub edge: Arc<Edge>,
+    watched: Watched,
+    registered: bool,
+    _seat: Seat,
+}
+
+impl Admitted {
+    /// The connection's place in the sweep.
+    #[must_use]
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// Takes the connection out of table and directory now. Dropping does the same on a task of its own.
+    pub async fn leave(&mut self) {
+        if std::mem::take(&mut self.registered) {
+            self.edge.router.registry().disconnect(&self.connection).await;
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.registered {
+            let (edge, connection) = (Arc::clone(&self.edge), Arc::clone(&self.connection));
+            self.edge.tasks.spawn(async move { edge.router.registry().disconnect(&connection).await });
+        }
+    }
+}
+
+impl Edge {
+    /// Decides about a client and registers it. `Err` leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`Refusal`], to be answered instead of the upgrade.
+    pub async fn admit(
+        self: &Arc<Self>,
+        inputs: &ConnectInputs,
+        peer: Option<SocketAddr>,
+    ) -> Result<Admitted, Refusal> {
+        match self.phase() {
+            Phase::Starting => {
+                return Err(Refusal::new(ErrorCode::Starting, "the node is not registered yet, try again soon"));
+            }
+            Phase::Draining | Phase::Closed => {
+                return Err(Refusal::new(ErrorCode::Draining, "the node is going away, connect again"));
+            }
+            Phase::Active => {}
+        }
+        let origin = inputs.origin.as_deref();
+        if !origin_allowed(origin, inputs.host.as_deref(), &self.settings.allowed_origins) {
+            let detail = format!("origin {:?} is neither this host nor allowed", origin.unwrap_or_default());
+            return Err(Refusal::new(ErrorCode::OriginNotAllowed, detail));
+        }
+        let identity = self.identify(inputs)?;
+        let Some(seat) = self.seats.take() else {
+            let detail = format!("the node has its {} connections", self.seats.most());
+            return Err(Refusal::new(ErrorCode::NodeFull, detail));
+        };
+        self.register(identity, seat, peer).await
+    }
+
+    fn identify(&self, inputs: &ConnectInputs) -> Result<Identity, Refusal> {
+        let given_user = inputs.user.as_deref().map(user_id).transpose()?;
+        let given_client = inputs.client_id.as_deref().map(client_id).transpose()?;
+        let claims = match (&self.authenticator, self.settings.auth.mode) {
+            (_, AuthMode::Trusted) => {
+                let user = given_user.ok_or_else(|| {
+                    Refusal::new(ErrorCode::InvalidUserId, "user_id is missing: give it in the query or as X-User-ID")
+                })?;
+                return Ok(Identity { user, client_id: given_client, grants: Grants::everything(), expires: None });
+            }
+            (None, AuthMode::Token) => {
+                return Err(Refusal::new(ErrorCode::Internal, "this node has no keys to verify tokens with"));
+            }
+            (Some(authenticator), AuthMode::Token) => {
+                let token = inputs.token.as_deref().ok_or_else(|| {
+                    let how = "in the query as token, as Authorization: Bearer, or as subprotocol bearer.<jwt>";
+                    Refusal::new(ErrorCode::InvalidToken, format!("a token is needed, {how}"))
+                })?;
+                authenticator
+                    .verify(token)
+                    .map_err(|error| Refusal::new(error.code(), error.to_string()))?
+            }
+        };
+        if given_user.is_some_and(|user| user != claims.user) {
+            return Err(Refusal::new(ErrorCode::BadRequest, "user_id differs from the token's sub"));
+        }
+        if !claims.groups.is_empty() {
+            let detail = "groups in a token are not built yet in this release, leave wsc.groups out";
+            return Err(Refusal::new(ErrorCode::BadRequest, detail));
+        }
+        let client_id = match (given_client, claims.client_id) {
+            (Some(given), Some(claimed)) if given != claimed => {
+                return Err(Refusal::new(ErrorCode::BadRequest, "client_id differs from the token's client_id"));
+            }
+            (given, claimed) => claimed.or(given),
+        };
+        Ok(Identity { user: claims.user, client_id, grants: claims.grants, expires: Some(claims.expires) })
+    }
+
+    async fn register(
+        self: &Arc<Self>,
+        identity: Identity,
+        seat: Seat,
+        peer: Option<SocketAddr>,
+    ) -> Result<Admitted, Refusal> {
+        let id = self.router.next_connection_id();
+        let client = match identity.client_id {
+            Some(client) => client,
+            None => client_id(&id.to_string())?,
+        };
+        let connection = Arc::new(Connection::new(
+            id,
+            identity.user,
+            client,
+            peer.map_or_else(String::new, |peer| peer.to_string()),
+            SystemTime::now(),
+            self.settings.queue,
+        ));
+        let mut admitted = Admitted {
+            watched: self.heartbeat.watch(Arc::clone(&connection), identity.expires),
+            send_right: SendRight { setting: self.settings.client_send, grants: identity.grants },
+            edge: Arc::clone(self),
+            registered: true,
+            connection,
+            _seat: seat,
+        };
+        if let Err(refusal) = self.router.registry().connect(&admitted.connection).await {
+            admitted.registered = false;
+            let ConnectRefusal::Banned { until, .. } = &refusal;
+            let detail = format!("{refusal} (until {})", rfc3339(*until));
+            return Err(Refusal::new(ErrorCode::Banned, detail));
+        }
+        // A drain or a kick that came meanwhile has seen the connection in the table and closed it.
+        if let Some(reason) = admitted.connection.queue.closing() {
+            admitted.leave().await;
+            let code = match self.phase() {
+                Phase::Active | Phase::Starting => ErrorCode::NotPermitted,
+                Phase::Draining | Phase::Closed => ErrorCode::Draining,
+            };
+            return Err(Refusal::new(code, format!("closed while connecting: {}", reason.text())));
+        }
+        Ok(admitted)
+    }
+
+    /// How long a refused client should wait before it tries again; spread, so that not all come at once.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        self.settings.retry_after_max.mul_f64(rand::random())
+    }
+}
+
+fn user_id(text: &str) -> Result<UserId, Refusal> {
+    UserId::new(text).map_err(|error| Refusal::new(ErrorCode::InvalidUserId, error.to_string()))
+}
+
+fn client_id(text: &str) -> Result<ClientId, Refusal> {
+    ClientId::new(text).map_err(|error| Refusal::new(ErrorCode::BadRequest, error.to_string()))
+}

@@ -1,0 +1,229 @@
+//! What a request to connect says: query, headers and subprotocols, read without deciding anything. Pure.
+
+use http::{HeaderMap, HeaderName, Uri, header};
+use percent_encoding::percent_decode_str;
+
+use crate::protocol::error_code::ErrorCode;
+
+/// The subprotocol of this release.
+pub const SUBPROTOCOL: &str = "wsc.v1";
+/// Begins a subprotocol that carries a token: browsers can set no header.
+const BEARER_SUBPROTOCOL: &str = "bearer.";
+/// Documented, but not in this release.
+const NOT_BUILT: [&str; 3] = ["groups", "session", "offset"];
+
+/// Why a client is not taken. Answered as HTTP before the upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    /// The stable word.
+    pub code: ErrorCode,
+    /// What to change.
+    pub detail: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    fn bad(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::BadRequest, detail)
+    }
+}
+
+/// What a client gave, each input at most once, not yet validated.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ConnectInputs {
+    /// A token from query, `Authorization` or subprotocol.
+    pub token: Option<String>,
+    /// A user from query or `X-User-ID`.
+    pub user: Option<String>,
+    /// A device from query or `X-Client-ID`.
+    pub client_id: Option<String>,
+    /// `Origin`.
+    pub origin: Option<String>,
+    /// `Host`.
+    pub host: Option<String>,
+    /// Whether the client offers [`SUBPROTOCOL`].
+    pub offers_subprotocol: bool,
+}
+
+impl std::fmt::Debug for ConnectInputs {
+    /// Leaves the token out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectInputs")
+            .field("user", &self.user)
+            .field("client_id", &self.client_id)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectInputs {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`Refusal`] for an input with two different values, one that is no text, or one that is not built yet.
+    pub fn read(uri: &Uri, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut inputs = Self::default();
+        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name)?;
+            let slot = match name.as_str() {
+                "token" => &mut inputs.token,
+                "user_id" => &mut inputs.user,
+                "client_id" => &mut inputs.client_id,
+                name if NOT_BUILT.contains(&name) && !value.is_empty() => {
+                    return Err(Refusal::bad(format!("{name} is not built yet in this release, leave it out")));
+                }
+                _ => continue,
+            };
+            put(slot, &name, decode(value)?)?;
+        }
+        for value in texts(headers, &header::AUTHORIZATION)? {
+            let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+            if scheme.eq_ignore_ascii_case("bearer") {
+                put(&mut inputs.token, "token", token.trim().to_owned())?;
+            }
+        }
+        for value in texts(headers, &header::SEC_WEBSOCKET_PROTOCOL)? {
+            for protocol in value.split(',').map(str::trim) {
+                if protocol == SUBPROTOCOL {
+                    inputs.offers_subprotocol = true;
+                } else if let Some(token) = protocol.strip_prefix(BEARER_SUBPROTOCOL) {
+                    put(&mut inputs.token, "token", token.to_owned())?;
+                }
+            }
+        }
+        let named: [(&'static str, &mut Option<String>); 4] = [
+            ("x-user-id", &mut inputs.user),
+            ("x-client-id", &mut inputs.client_id),
+            ("origin", &mut inputs.origin),
+            ("host", &mut inputs.host),
+        ];
+        for (name, slot) in named {
+            for value in texts(headers, &HeaderName::from_static(name))? {
+                put(slot, name, value.trim().to_owned())?;
+            }
+        }
+        Ok(inputs)
+    }
+}
+
+fn put(slot: &mut Option<String>, name: &str, value: String) -> Result<(), Refusal> {
+    match slot {
+        Some(present) if *present != value => Err(Refusal::bad(format!("two different values of {name} are given"))),
+        _ => {
+            *slot = Some(value);
+            Ok(())
+        }
+    }
+}
+
+/// Decodes once. A plus sign stays one: it is part of the grammar of ids, a space is not.
+fn decode(text: &str) -> Result<String, Refusal> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| Refusal::bad("the query is not percent-encoded UTF-8"))
+}
+
+fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Vec<&'a str>, Refusal> {
+    let text = |value: &'a http::HeaderValue| {
+        value.to_str().map_err(|_| Refusal::bad(format!("header {name} holds characters outside ASCII")))
+    };
+    headers.get_all(name).iter().map(text).collect()
+}
+
+/// Checks that a request is a WebSocket handshake (RFC 6455 section 4.2.1) and returns its key.
+///
+/// # Errors
+/// [`Refusal`] naming the header that is wrong.
+pub fn websocket_key(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+    let names = |name: HeaderName, word: &str| {
+        let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+    };
+    if !names(header::CONNECTION, "upgrade") || !names(header::UPGRADE, "websocket") {
+        return Err(Refusal::bad("this is a WebSocket endpoint: connect with an upgrade to websocket"));
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], |key| key.as_bytes());
+    // 16 bytes in base64.
+    let good = key.len() == 24 && key.ends_with(b"==");
+    if good { Ok(key) } else { Err(Refusal::bad("Sec-WebSocket-Key must be 16 bytes in base64")) }
+}
+
+/// Whether the client speaks the one version there is (RFC 6455 section 4.4).
+#[must_use]
+pub fn is_version_13(headers: &HeaderMap) -> bool {
+    headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version.as_bytes() == b"13")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(uri: &str, headers: &[(&'static str, &str)]) -> Result<ConnectInputs, Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        ConnectInputs::read(&uri.parse().unwrap(), &map)
+    }
+
+    #[test]
+    fn each_input_is_found_wherever_it_stands() {
+        let cases: [(&str, &[(&'static str, &str)]); 4] = [
+            ("/ws?token=a.b.c", &[]),
+            ("/ws", &[("authorization", "Bearer a.b.c")]),
+            ("/ws", &[("authorization", "bearer  a.b.c")]),
+            ("/ws?token=a.b.c", &[("sec-websocket-protocol", "wsc.v1, bearer.a.b.c")]),
+        ];
+        for (uri, headers) in cases {
+            assert_eq!(read(uri, headers).unwrap().token.as_deref(), Some("a.b.c"), "{uri} {headers:?}");
+        }
+        let inputs = read("/ws?user_id=al%2Bice+b&x=1", &[("x-client-id", "phone"), ("host", "h")]).unwrap();
+        assert_eq!(inputs.user.as_deref(), Some("al+ice+b"));
+        assert_eq!((inputs.client_id.as_deref(), inputs.host.as_deref()), (Some("phone"), Some("h")));
+        assert!(!inputs.offers_subprotocol);
+        let inputs = read("/ws", &[("sec-websocket-protocol", "chat"), ("sec-websocket-protocol", "wsc.v1")]);
+        assert!(inputs.unwrap().offers_subprotocol);
+    }
+
+    #[test]
+    fn contradictions_and_what_is_not_built_are_refused() {
+        let cases: [(&str, &[(&'static str, &str)], &str); 8] = [
+            ("/ws?user_id=a&user_id=b", &[], "two different values of user_id"),
+            ("/ws?user_id=a", &[("x-user-id", "b")], "two different values of x-user-id"),
+            ("/ws?token=a", &[("authorization", "Bearer b")], "two different values of token"),
+            ("/ws", &[("origin", "http://a"), ("origin", "http://b")], "two different values of origin"),
+            ("/ws?user_id=%ff", &[], "the query is not percent-encoded UTF-8"),
+            ("/ws?groups=a", &[], "groups is not built yet"),
+            ("/ws?session=a", &[], "session is not built yet"),
+            ("/ws?offset=a", &[], "offset is not built yet"),
+        ];
+        for (uri, headers, why) in cases {
+            let refusal = read(uri, headers).unwrap_err();
+            assert!(refusal.detail.starts_with(why), "{uri} {headers:?}: {refusal}");
+        }
+        assert!(read("/ws?user_id=a&user_id=a&groups=", &[("x-user-id", "a")]).is_ok());
+    }
+
+    #[test]
+    fn a_handshake_has_its_headers() {
+        let whole = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+        ];
+        let map = |headers: &[(&'static str, &str)]| -> HeaderMap {
+            headers.iter().map(|(n, v)| (HeaderName::from_static(n), v.parse().unwrap())).collect()
+        };
+        assert!(websocket_key(&map(&whole)).is_ok() && is_version_13(&map(&whole)));
+        for missing in 0..3 {
+            let headers: Vec<_> = whole.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, h)| *h).collect();
+            assert!(websocket_key(&map(&headers)).is_err(), "{missing}");
+        }
+        assert!(!is_version_13(&map(&whole[..3])));
+    }
+}

@@ -1,0 +1,89 @@
+//! What one client's frames lead to.
+
+use std::time::Instant;
+
+use super::{admission::SendRight, client_sends::ClientSends, rate_limit::RateLimit};
+use crate::{
+    identity::MessageId,
+    local::connection::Connection,
+    observe::Metrics,
+    protocol::{
+        client_frame::{self, BadFrame, ClientFrame},
+        close_reason::CloseReason,
+        error_code::ErrorCode,
+        server_frame,
+    },
+};
+
+/// Bad frames in a row that end a connection.
+const BAD_FRAMES: u32 = 10;
+
+/// Reads one client's frames and acts on them. Answers go through the connection's queue.
+pub struct Inbound {
+    send_right: SendRight,
+    sends: ClientSends,
+    rate: RateLimit,
+    bad_in_a_row: u32,
+}
+
+impl Inbound {
+    /// Nothing read yet. `rate`: frames per second.
+    #[must_use]
+    pub fn new(send_right: SendRight, sends: ClientSends, rate: u32) -> Self {
+        Self { send_right, sends, rate: RateLimit::new(rate, Instant::now()), bad_in_a_row: 0 }
+    }
+
+    /// Acts on a text frame; false when it was one bad frame too many, after which nothing more is to be read.
+    pub fn text(&mut self, text: &str, connection: &Connection, metrics: &Metrics) -> bool {
+        metrics.frames_in.inc();
+        metrics.bytes_in.inc_by(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        let within_rate = self.rate.allows(Instant::now());
+        let parsed = client_frame::parse(text);
+        let message_id = match &parsed {
+            Ok(ClientFrame::Ping { message_id }) | Err(BadFrame { message_id, .. }) => message_id.clone(),
+            Ok(ClientFrame::Message(frame)) => frame.message.message_id.clone(),
+        };
+        let error = |code: ErrorCode, detail: &str| {
+            metrics.bad_frame(code.as_str());
+            answer_error(connection, message_id.as_ref(), code, detail);
+        };
+        match parsed {
+            Ok(_) => self.bad_in_a_row = 0,
+            Err(_) => self.bad_in_a_row += 1,
+        }
+        match parsed {
+            _ if !within_rate => error(ErrorCode::RateLimited, "too many frames, send more slowly"),
+            Err(bad) => error(bad.code, &bad.detail),
+            Ok(ClientFrame::Ping { message_id }) => {
+                // A queue that is full or closing answers with its close.
+                let _ = connection.queue.push(server_frame::pong(message_id.as_ref()), None);
+            }
+            Ok(ClientFrame::Message(frame)) if !self.send_right.covers_user(&frame.receiver) => {
+                let detail = format!("sending to user:{} is not granted", frame.receiver);
+                error(ErrorCode::NotPermitted, &detail);
+            }
+            Ok(ClientFrame::Message(frame)) => {
+                if let Err(refused) = self.sends.accept(*frame) {
+                    error(ErrorCode::RateLimited, &refused.to_string());
+                }
+            }
+        }
+        if self.bad_in_a_row >= BAD_FRAMES {
+            connection.queue.close(CloseReason::TooManyBadFrames);
+        }
+        self.bad_in_a_row < BAD_FRAMES
+    }
+
+    /// Counts a protocol ping, which the socket answers by itself, against the rate.
+    pub fn ping(&mut self, connection: &Connection, metrics: &Metrics) {
+        if !self.rate.allows(Instant::now()) {
+            metrics.bad_frame(ErrorCode::RateLimited.as_str());
+            answer_error(connection, None, ErrorCode::RateLimited, "too many pings");
+        }
+    }
+}
+
+fn answer_error(connection: &Connection, message_id: Option<&MessageId>, code: ErrorCode, detail: &str) {
+    // A queue that is full or closing answers with its close.
+    let _ = connection.queue.push(server_frame::error(message_id, code, detail), None);
+}

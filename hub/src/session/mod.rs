@@ -1,0 +1,21 @@
+//! One client connection, from the request to connect to the last byte.
+//!
+//! A request is read ([`handshake`]) and decided ([`admission`]) before the upgrade is answered; then one task
+//! runs the connection ([`session_loop`]) until [`farewell`]. [`heartbeat`] sweeps over all of them.
+
+pub mod admission;
+pub mod backend;
+pub mod client_sends;
+pub mod edge;
+pub mod end;
+pub mod farewell;
+pub mod frame_writer;
+pub mod handshake;
+pub mod heard_stream;
+pub mod heartbeat;
+pub mod inbound;
+pub mod lifecycle;
+pub mod pulse;
+pub mod rate_limit;
+pub mod seats;
+pub mod session_loop;

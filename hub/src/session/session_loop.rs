@@ -1,0 +1,178 @@
+//! The one task of a connection: reads, writes and pings on one socket, with no channel and no split.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Message,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use super::{
+    admission::Admitted,
+    client_sends::ClientSends,
+    end::End,
+    farewell,
+    frame_writer::{FrameWriter, Written},
+    heard_stream::HeardStream,
+    inbound::Inbound,
+};
+use crate::protocol::{
+    close_reason::CloseReason,
+    server_frame::{self, Welcome},
+};
+
+/// Kept per connection while it is idle, so small.
+const READ_BUFFER: usize = 4 * 1024;
+/// Frames are gathered up to this many bytes before they are written.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// Frames read before other tasks get their turn.
+const READS_PER_TURN: usize = 64;
+/// A close frame without a code reads as this (RFC 6455 section 7.1.5).
+const NO_CODE: u16 = 1005;
+
+struct Session<S> {
+    socket: WebSocketStream<HeardStream<S>>,
+    writer: FrameWriter,
+    inbound: Inbound,
+    admitted: Admitted,
+    /// Nothing more is read once the hub has found a reason to close.
+    reading: bool,
+    /// What the client still sends cannot be read as frames.
+    broken: bool,
+    stalled: bool,
+}
+
+/// Runs a connection on an upgraded socket until both sides have ended it. `leftover`: bytes that were read
+/// together with the request.
+pub async fn run<S>(socket: S, leftover: Vec<u8>, admitted: Admitted)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (edge, connection) = (Arc::clone(&admitted.edge), Arc::clone(&admitted.connection));
+    let limit = edge.settings.max_message_bytes;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_message_size(Some(limit))
+        .max_frame_size(Some(limit));
+    let heard = HeardStream::new(socket, Arc::clone(admitted.watched().pulse()));
+    let welcome = server_frame::welcome(&Welcome {
+        connection_id: connection.id,
+        client_id: &connection.client,
+        user_id: &connection.user,
+        node_id: &edge.settings.node_id,
+        ping_interval: edge.settings.ping_interval,
+    });
+    let sends = ClientSends::new(Arc::clone(&edge), Arc::clone(&connection));
+    let mut session = Session {
+        socket: WebSocketStream::from_partially_read(heard, leftover, Role::Server, Some(config)).await,
+        writer: FrameWriter::starting_with(welcome),
+        inbound: Inbound::new(admitted.send_right.clone(), sends, edge.settings.client_rate),
+        admitted,
+        reading: true,
+        broken: false,
+        stalled: false,
+    };
+    // A kick between the decision and now comes before any welcome.
+    let end = match connection.queue.closing() {
+        Some(reason) => End::ByHub(reason),
+        None => {
+            edge.metrics.opened.inc();
+            tracing::debug!(connection = %connection.id, user = %connection.user, "connected");
+            poll_fn(|cx| session.poll(cx)).await
+        }
+    };
+    let dropped = session.writer.left() + connection.queue.depth().0;
+    edge.metrics.frames_dropped.inc_by(u64::try_from(dropped).unwrap_or(u64::MAX));
+    match &end {
+        End::ByHub(reason) => edge.metrics.closed(reason),
+        End::ByClient(_) => edge.metrics.left(true),
+        End::Lost => edge.metrics.left(false),
+    }
+    let (code, reason) = end.label();
+    tracing::debug!(connection = %connection.id, user = %connection.user, code, reason, "ended");
+
+    let Session { socket, broken, stalled, mut admitted, writer, .. } = session;
+    // Whoever waits for frames that were not written learns it now, not after the farewell.
+    drop(writer);
+    let last_words = async {
+        if !stalled {
+            // Boxed: its buffer would be carried by every connection for all of its life.
+            Box::pin(farewell::finish(socket, &end, broken)).await;
+        }
+    };
+    tokio::join!(admitted.leave(), last_words);
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Poll::Ready(end) = self.poll_read(cx) {
+            return Poll::Ready(end);
+        }
+        if self.admitted.watched().pulse().take_ping(cx.waker()) {
+            self.writer.ping();
+        }
+        let metrics = &self.admitted.edge.metrics;
+        let queue = &self.admitted.connection.queue;
+        self.writer.poll(&mut self.socket, queue, metrics, cx).map(|written| match written {
+            Written::All(reason) => End::ByHub(reason),
+            Written::Stalled(reason) => {
+                self.stalled = true;
+                End::ByHub(reason)
+            }
+            Written::Failed(_) => End::Lost,
+        })
+    }
+
+    /// Reads what is there. Pending also when nothing is to be read any more.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let connection = &self.admitted.connection;
+        let metrics = &self.admitted.edge.metrics;
+        for _ in 0..READS_PER_TURN {
+            if !self.reading {
+                return Poll::Pending;
+            }
+            let message = match self.socket.poll_next_unpin(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(End::Lost),
+                Poll::Ready(Some(Err(error))) => {
+                    let limit = self.admitted.edge.settings.max_message_bytes;
+                    match End::from_error(&error, limit) {
+                        End::ByHub(reason) => {
+                            connection.queue.close(reason);
+                            (self.reading, self.broken) = (false, true);
+                            continue;
+                        }
+                        end => return Poll::Ready(end),
+                    }
+                }
+                Poll::Ready(Some(Ok(message))) => message,
+            };
+            match message {
+                Message::Text(text) => self.reading = self.inbound.text(&text, connection, metrics),
+                Message::Binary(_) => {
+                    connection.queue.close(CloseReason::Binary);
+                    self.reading = false;
+                }
+                Message::Ping(_) => self.inbound.ping(connection, metrics),
+                Message::Close(frame) => {
+                    let code = frame.map_or(NO_CODE, |frame| frame.code.into());
+                    return Poll::Ready(End::ByClient(code));
+                }
+                Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+        // There may be more in the buffer, and nobody else would wake this task for it.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
