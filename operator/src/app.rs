@@ -116,10 +116,15 @@ async fn lead(
         // Renewal goes on while the last passes finish, so that nobody takes over in between.
         let controlled = control(settings, shared, readiness, shutdown);
         let never = CancellationToken::new();
-        tokio::select! {
-            () = controlled => candidate.release().await,
-            // Losing the lease drops the controllers at once: no pass may write any more.
-            _ = candidate.hold(acquired, &never) => {}
+        // Losing the lease drops the controllers at once: no pass may write any more. It is looked
+        // at first, so that a process that was frozen learns of it before it goes on.
+        let lost = tokio::select! {
+            biased;
+            _ = candidate.hold(acquired, &never) => true,
+            () = controlled => false,
+        };
+        if !lost {
+            candidate.release().await;
         }
         shared.metrics.leading(false);
     }

@@ -115,11 +115,7 @@ pub struct Settings {
 pub struct BadSettings(pub Vec<String>);
 
 fn count(mistakes: usize) -> String {
-    if mistakes == 1 {
-        "1 mistake".to_owned()
-    } else {
-        format!("{mistakes} mistakes")
-    }
+    if mistakes == 1 { "1 mistake".to_owned() } else { format!("{mistakes} mistakes") }
 }
 
 impl Arguments {
@@ -127,10 +123,7 @@ impl Arguments {
     ///
     /// # Errors
     /// All mistakes at once.
-    pub fn validate(
-        self,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Settings, BadSettings> {
+    pub fn validate(self, environment: impl Fn(&str) -> Option<String>) -> Result<Settings, BadSettings> {
         let mut mistakes = Vec::new();
         let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
         let namespace = Some(self.operator_namespace)
@@ -150,14 +143,11 @@ impl Arguments {
         };
         let election = if leader_elect {
             match namespace {
-                Some(namespace) if is_dns_label(&namespace) => Some(Election {
-                    namespace,
-                    lease: self.lease_name.clone(),
-                }),
+                Some(namespace) if is_dns_label(&namespace) => {
+                    Some(Election { namespace, lease: self.lease_name.clone() })
+                }
                 Some(namespace) => {
-                    mistakes.push(format!(
-                        "--operator-namespace {namespace:?} is not a namespace name"
-                    ));
+                    mistakes.push(format!("--operator-namespace {namespace:?} is not a namespace name"));
                     None
                 }
                 None => {
@@ -172,10 +162,7 @@ impl Arguments {
             None
         };
         if !is_dns_name(&self.lease_name) {
-            mistakes.push(format!(
-                "--lease-name {:?} is not an object name",
-                self.lease_name
-            ));
+            mistakes.push(format!("--lease-name {:?} is not an object name", self.lease_name));
         }
         let namespaces: Vec<String> = self
             .watch_namespaces
@@ -187,38 +174,27 @@ impl Arguments {
         for name in namespaces.iter().filter(|name| !is_dns_label(name)) {
             mistakes.push(format!("--watch-namespaces: {name:?} is not a namespace name"));
         }
-        for (flag, image) in [
-            ("--hub-image", &self.hub_image),
-            ("--redis-image", &self.redis_image),
-        ] {
+        for (flag, image) in [("--hub-image", &self.hub_image), ("--redis-image", &self.redis_image)] {
             if image.is_empty() || image.contains(char::is_whitespace) {
                 mistakes.push(format!("{flag} {image:?} is not an image reference"));
             }
         }
         let listen = self.listen.parse().unwrap_or_else(|_| {
-            mistakes.push(format!(
-                "--listen {:?} is not an address like 0.0.0.0:8080",
-                self.listen
-            ));
+            mistakes.push(format!("--listen {:?} is not an address like 0.0.0.0:8080", self.listen));
             SocketAddr::from(([0, 0, 0, 0], 8080))
         });
         let resync = match parse_duration(&self.resync) {
             Some(pause) if (10..=3600).contains(&pause.as_secs()) => pause,
             _ => {
-                mistakes.push(format!(
-                    "--resync {:?} must be a duration from 10s to 1h, like 5m",
-                    self.resync
-                ));
+                mistakes
+                    .push(format!("--resync {:?} must be a duration from 10s to 1h, like 5m", self.resync));
                 Duration::from_secs(300)
             }
         };
         let concurrency = match self.concurrency.parse() {
             Ok(number @ 1..=64) => number,
             _ => {
-                mistakes.push(format!(
-                    "--concurrency {:?} must be a number from 1 to 64",
-                    self.concurrency
-                ));
+                mistakes.push(format!("--concurrency {:?} must be a number from 1 to 64", self.concurrency));
                 8
             }
         };
@@ -237,11 +213,7 @@ impl Arguments {
             return Err(BadSettings(mistakes));
         }
         Ok(Settings {
-            watched: if namespaces.is_empty() {
-                Watched::All
-            } else {
-                Watched::Namespaces(namespaces)
-            },
+            watched: if namespaces.is_empty() { Watched::All } else { Watched::Namespaces(namespaces) },
             hub_image: self.hub_image,
             redis_image: self.redis_image,
             listen,
@@ -277,9 +249,7 @@ fn is_dns_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+        && bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -294,9 +264,8 @@ mod tests {
 
     #[test]
     fn defaults_hold_inside_a_pod() {
-        let settings = parse(&[])
-            .validate(|name| (name == "POD_NAMESPACE").then(|| "wsc-system".to_owned()))
-            .unwrap();
+        let settings =
+            parse(&[]).validate(|name| (name == "POD_NAMESPACE").then(|| "wsc-system".to_owned())).unwrap();
         assert_eq!(settings.watched, Watched::All);
         assert_eq!(settings.election.unwrap().namespace, "wsc-system");
         assert_eq!(settings.resync.as_secs(), 300);
@@ -324,12 +293,8 @@ mod tests {
         let error = parse(&[]).validate(|_| None).unwrap_err();
         assert_eq!(error.0.len(), 1);
         assert!(error.0[0].contains("--operator-namespace"));
-        let settings = parse(&["--leader-elect=false", "--watch-namespaces= a, b ,"])
-            .validate(|_| None)
-            .unwrap();
-        assert_eq!(
-            settings.watched,
-            Watched::Namespaces(vec!["a".into(), "b".into()])
-        );
+        let settings =
+            parse(&["--leader-elect=false", "--watch-namespaces= a, b ,"]).validate(|_| None).unwrap();
+        assert_eq!(settings.watched, Watched::Namespaces(vec!["a".into(), "b".into()]));
     }
 }

@@ -46,10 +46,7 @@ impl HubAdminClient {
             .pool_max_idle_per_host(1)
             .user_agent(concat!("wsc-operator/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self {
-            http,
-            permits: Semaphore::new(IN_FLIGHT),
-        })
+        Ok(Self { http, permits: Semaphore::new(IN_FLIGHT) })
     }
 
     async fn get<T: DeserializeOwned>(
@@ -58,16 +55,8 @@ impl HubAdminClient {
         path: &'static str,
         key: &str,
     ) -> Result<T, HubAdminError> {
-        let silent = |cause: String| HubAdminError::Silent {
-            address: address.to_string(),
-            path,
-            cause,
-        };
-        let _permit = self
-            .permits
-            .acquire()
-            .await
-            .map_err(|error| silent(error.to_string()))?;
+        let silent = |cause: String| HubAdminError::Silent { address: address.to_string(), path, cause };
+        let _permit = self.permits.acquire().await.map_err(|error| silent(error.to_string()))?;
         let mut response = self
             .http
             .get(format!("http://{address}{path}"))
@@ -79,31 +68,15 @@ impl HubAdminClient {
         match status {
             200 => {}
             401 | 403 => {
-                return Err(HubAdminError::Refused {
-                    address: address.to_string(),
-                    path,
-                    status,
-                });
+                return Err(HubAdminError::Refused { address: address.to_string(), path, status });
             }
             _ => {
-                return Err(HubAdminError::Status {
-                    address: address.to_string(),
-                    path,
-                    status,
-                });
+                return Err(HubAdminError::Status { address: address.to_string(), path, status });
             }
         }
-        let unreadable = |cause: String| HubAdminError::Body {
-            address: address.to_string(),
-            path,
-            cause,
-        };
+        let unreadable = |cause: String| HubAdminError::Body { address: address.to_string(), path, cause };
         let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| silent(root_cause(&error)))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| silent(root_cause(&error)))? {
             if body.len() + chunk.len() > BODY_LIMIT {
                 return Err(unreadable(format!("longer than {BODY_LIMIT} bytes")));
             }
@@ -126,20 +99,11 @@ fn root_cause(error: &reqwest::Error) -> String {
 }
 
 impl HubAdmin for HubAdminClient {
-    fn status<'a>(
-        &'a self,
-        ip: IpAddr,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<HubReport, HubAdminError>> {
-        self.get(SocketAddr::new(ip, API_PORT), "/admin/status", key)
-            .boxed()
+    fn status<'a>(&'a self, ip: IpAddr, key: &'a str) -> BoxFuture<'a, Result<HubReport, HubAdminError>> {
+        self.get(SocketAddr::new(ip, API_PORT), "/admin/status", key).boxed()
     }
 
-    fn nodes<'a>(
-        &'a self,
-        ip: IpAddr,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<NodeEntry>, HubAdminError>> {
+    fn nodes<'a>(&'a self, ip: IpAddr, key: &'a str) -> BoxFuture<'a, Result<Vec<NodeEntry>, HubAdminError>> {
         self.get(SocketAddr::new(ip, API_PORT), "/nodes", key).boxed()
     }
 }

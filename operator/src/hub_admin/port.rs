@@ -59,19 +59,11 @@ pub trait HubAdmin: Send + Sync + 'static {
     ///
     /// # Errors
     /// When there is no usable answer within the client's time limit.
-    fn status<'a>(
-        &'a self,
-        ip: IpAddr,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<HubReport, HubAdminError>>;
+    fn status<'a>(&'a self, ip: IpAddr, key: &'a str) -> BoxFuture<'a, Result<HubReport, HubAdminError>>;
 
     /// `GET /nodes` of the hub at an address.
     ///
     /// # Errors
     /// When there is no usable answer within the client's time limit.
-    fn nodes<'a>(
-        &'a self,
-        ip: IpAddr,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<NodeEntry>, HubAdminError>>;
+    fn nodes<'a>(&'a self, ip: IpAddr, key: &'a str) -> BoxFuture<'a, Result<Vec<NodeEntry>, HubAdminError>>;
 }

@@ -96,23 +96,14 @@ impl Default for Metrics {
             "Requests to the hubs' admin API by result: ok, error",
             metrics.hub_calls.clone(),
         );
-        registry.register(
-            "clusters",
-            "WscCluster resources looked after",
-            metrics.clusters.clone(),
-        );
+        registry.register("clusters", "WscCluster resources looked after", metrics.clusters.clone());
         registry.register(
             "start_time_seconds",
             "Start of the process, seconds since 1970",
             metrics.started.clone(),
         );
-        metrics
-            .started
-            .set(k8s_openapi::jiff::Timestamp::now().as_second() as f64);
-        Self {
-            registry,
-            ..metrics
-        }
+        metrics.started.set(k8s_openapi::jiff::Timestamp::now().as_second() as f64);
+        Self { registry, ..metrics }
     }
 }
 
@@ -135,9 +126,7 @@ impl Metrics {
 
     /// Counts one applied child.
     pub fn applied(&self, kind: &str) {
-        self.applied
-            .get_or_create(&Kind { kind: kind.into() })
-            .inc();
+        self.applied.get_or_create(&Kind { kind: kind.into() }).inc();
         self.wrote("apply", kind);
     }
 

@@ -27,12 +27,7 @@ pub struct Readiness {
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self {
-            state: Mutex::new(State {
-                stage: Stage::Starting,
-                pending: BTreeSet::new(),
-            }),
-        }
+        Self { state: Mutex::new(State { stage: Stage::Starting, pending: BTreeSet::new() }) }
     }
 }
 

@@ -112,10 +112,7 @@ pub fn registered(
     reports: &BTreeMap<String, HubReport>,
     rosters: &BTreeMap<String, Vec<NodeEntry>>,
 ) -> BTreeSet<String> {
-    let claims: Vec<(&String, &HubReport)> = reports
-        .iter()
-        .filter(|(_, report)| report.registered)
-        .collect();
+    let claims: Vec<(&String, &HubReport)> = reports.iter().filter(|(_, report)| report.registered).collect();
     let alone = claims.len() == 1;
     claims
         .iter()
@@ -123,13 +120,10 @@ pub fn registered(
             rosters
                 .iter()
                 .filter(|(asked, _)| {
-                    (alone || asked != id)
-                        && reports.get(*asked).is_some_and(|other| other.registered)
+                    (alone || asked != id) && reports.get(*asked).is_some_and(|other| other.registered)
                 })
                 .any(|(_, entries)| {
-                    entries.iter().any(|entry| {
-                        &entry.id == *id && entry.incarnation == report.incarnation
-                    })
+                    entries.iter().any(|entry| &entry.id == *id && entry.incarnation == report.incarnation)
                 })
         })
         .map(|(id, _)| (*id).clone())
@@ -140,12 +134,7 @@ pub fn registered(
 /// the first two that claim to be registered.
 #[must_use]
 pub fn witnesses(reports: &BTreeMap<String, HubReport>) -> Vec<String> {
-    reports
-        .iter()
-        .filter(|(_, report)| report.registered)
-        .map(|(id, _)| id.clone())
-        .take(2)
-        .collect()
+    reports.iter().filter(|(_, report)| report.registered).map(|(id, _)| id.clone()).take(2).collect()
 }
 
 #[cfg(test)]
@@ -220,10 +209,7 @@ mod tests {
 
     #[test]
     fn an_unregistered_witness_proves_nothing() {
-        let reports = BTreeMap::from([
-            ("a".to_owned(), node(false, "1")),
-            ("b".to_owned(), node(true, "2")),
-        ]);
+        let reports = BTreeMap::from([("a".to_owned(), node(false, "1")), ("b".to_owned(), node(true, "2"))]);
         let rosters = BTreeMap::from([("a".to_owned(), roster(&[("b", "2")]))]);
         assert!(registered(&reports, &rosters).is_empty());
     }

@@ -68,14 +68,8 @@ impl HubPod {
         let uid = pod.metadata.uid.clone()?;
         let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
         let status = pod.status.as_ref();
-        let created = pod
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let conditions = status
-            .and_then(|status| status.conditions.as_deref())
-            .unwrap_or_default();
+        let created = pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let ready_condition = conditions.iter().find(|condition| condition.type_ == "Ready");
         let container = status
             .and_then(|status| status.container_statuses.as_deref())
@@ -84,9 +78,7 @@ impl HubPod {
             .find(|container| container.name == HUB_CONTAINER);
         let unschedulable = conditions
             .iter()
-            .find(|condition| {
-                condition.type_ == "PodScheduled" && condition.status == "False"
-            })
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
             .map(|condition| Fault {
                 kind: FaultKind::Unschedulable,
                 message: condition.message.clone().unwrap_or_default(),
@@ -94,9 +86,7 @@ impl HubPod {
         let ready = ready_condition.is_some_and(|condition| condition.status == "True");
         Some(Self {
             ordinal,
-            ip: status
-                .and_then(|status| status.pod_ip.clone())
-                .filter(|ip| !ip.is_empty()),
+            ip: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty()),
             revision: pod
                 .metadata
                 .labels
@@ -111,11 +101,7 @@ impl HubPod {
             running: container
                 .and_then(|container| container.state.as_ref())
                 .is_some_and(|state| state.running.is_some()),
-            fault: if ready {
-                None
-            } else {
-                unschedulable.or_else(|| container.and_then(container_fault))
-            },
+            fault: if ready { None } else { unschedulable.or_else(|| container.and_then(container_fault)) },
             redis_wiring: pod.spec.as_ref().map(redis_wiring).unwrap_or_default(),
             name,
             uid,
@@ -124,31 +110,23 @@ impl HubPod {
 }
 
 fn container_fault(container: &ContainerStatus) -> Option<Fault> {
-    let waiting = container
-        .state
-        .as_ref()
-        .and_then(|state| state.waiting.as_ref());
-    let reason = waiting
-        .and_then(|waiting| waiting.reason.as_deref())
-        .unwrap_or_default();
-    let message = waiting
-        .and_then(|waiting| waiting.message.clone())
-        .unwrap_or_default();
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+    let message = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
     let kind = match reason {
-        "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull"
-        | "RegistryUnavailable" | "ImageInspectError" => FaultKind::ImagePull,
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            FaultKind::Config
-        }
+        "ImagePullBackOff"
+        | "ErrImagePull"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable"
+        | "ImageInspectError" => FaultKind::ImagePull,
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => FaultKind::Config,
         "CrashLoopBackOff" => FaultKind::CrashLoop,
         _ if container.restart_count >= 3 => FaultKind::CrashLoop,
         _ => return None,
     };
-    let message = if kind == FaultKind::CrashLoop {
-        last_words(container).unwrap_or(message)
-    } else {
-        message
-    };
+    let message =
+        if kind == FaultKind::CrashLoop { last_words(container).unwrap_or(message) } else { message };
     Some(Fault { kind, message })
 }
 
@@ -179,9 +157,7 @@ pub fn redis_wiring(spec: &PodSpec) -> BTreeMap<String, String> {
 /// The container that runs the hub.
 #[must_use]
 pub fn hub_container(spec: &PodSpec) -> Option<&Container> {
-    spec.containers
-        .iter()
-        .find(|container| container.name == HUB_CONTAINER)
+    spec.containers.iter().find(|container| container.name == HUB_CONTAINER)
 }
 
 #[cfg(test)]

@@ -89,11 +89,7 @@ impl RedisHealth {
                 answered: reports.len(),
             };
         }
-        if up == 0 {
-            Self::Unknown
-        } else {
-            Self::Up { nodes: up }
-        }
+        if up == 0 { Self::Unknown } else { Self::Up { nodes: up } }
     }
 
     /// Whether some hub is known to be cut off from Redis.
@@ -128,10 +124,7 @@ mod tests {
     fn verdicts() {
         assert_eq!(judge(&[]), RedisHealth::Unknown);
         assert_eq!(judge(&[("a", "down", None)]), RedisHealth::Unknown);
-        assert_eq!(
-            judge(&[("a", "up", None), ("b", "up", None)]),
-            RedisHealth::Up { nodes: 2 }
-        );
+        assert_eq!(judge(&[("a", "up", None), ("b", "up", None)]), RedisHealth::Up { nodes: 2 });
         for (error, fault) in [
             ("auth_failed: WRONGPASS", RedisFault::AuthenticationFailed),
             ("unreachable: connection refused", RedisFault::Unreachable),
@@ -156,9 +149,6 @@ mod tests {
             ("a", "down", Some("unreachable: refused")),
             ("b", "down", Some("auth_failed: WRONGPASS")),
         ]);
-        assert!(matches!(
-            health,
-            RedisHealth::Down { fault: RedisFault::AuthenticationFailed, .. }
-        ));
+        assert!(matches!(health, RedisHealth::Down { fault: RedisFault::AuthenticationFailed, .. }));
     }
 }

@@ -31,6 +31,9 @@ pub struct World {
     pub redis: RedisHealth,
     /// The operation on record.
     pub ongoing: Option<Ongoing>,
+    /// Replicas wished for when the status was last written; tells a new wish from an edited
+    /// StatefulSet.
+    pub last_wish: Option<i32>,
 }
 
 /// How a pod stands towards the cluster, from worst to best.
@@ -76,13 +79,7 @@ impl World {
         ongoing: Option<Ongoing>,
     ) -> Self {
         pods.sort_by_key(|pod| pod.ordinal);
-        let mut world = Self {
-            fleet,
-            pods,
-            hubs,
-            redis: RedisHealth::Unknown,
-            ongoing,
-        };
+        let mut world = Self { fleet, pods, hubs, redis: RedisHealth::Unknown, ongoing, last_wish: None };
         world.redis = RedisHealth::judge(&world.reports());
         world
     }
@@ -96,9 +93,7 @@ impl World {
         let view = self.hubs.get(&pod.uid);
         let report = view.and_then(HubView::report);
         // A draining hub answers 503 and so loses Ready; its own word is the better one.
-        if report.is_some_and(|report| {
-            matches!(report.phase, HubPhase::Draining | HubPhase::Closed)
-        }) {
+        if report.is_some_and(|report| matches!(report.phase, HubPhase::Draining | HubPhase::Closed)) {
             return Standing::Draining;
         }
         if !pod.ready {
@@ -133,10 +128,8 @@ impl World {
     /// Open connections and the most the answering hubs accept.
     #[must_use]
     pub fn connections(&self) -> (i64, i64) {
-        self.reports()
-            .values()
-            .fold((0, 0), |(total, capacity), report| {
-                (total + report.connections, capacity + report.max_connections)
-            })
+        self.reports().values().fold((0, 0), |(total, capacity), report| {
+            (total + report.connections, capacity + report.max_connections)
+        })
     }
 }

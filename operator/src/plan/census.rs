@@ -54,11 +54,7 @@ impl<'a> Census<'a> {
     pub fn take(fleet: &Fleet, world: &'a World, now: Timestamp) -> Self {
         let seats = (0..fleet.replicas)
             .map(|ordinal| match world.pod(ordinal) {
-                None => Seat {
-                    pod: None,
-                    standing: Standing::Missing,
-                    latest: false,
-                },
+                None => Seat { pod: None, standing: Standing::Missing, latest: false },
                 Some(pod) => Seat {
                     pod: Some(pod),
                     standing: world.standing(pod),
@@ -85,11 +81,7 @@ impl<'a> Census<'a> {
     /// Seats that are latest and serve.
     #[must_use]
     pub fn updated(&self) -> i32 {
-        let count = self
-            .seats
-            .iter()
-            .filter(|seat| seat.latest && !seat.is_down())
-            .count();
+        let count = self.seats.iter().filter(|seat| seat.latest && !seat.is_down()).count();
         i32::try_from(count).unwrap_or(i32::MAX)
     }
 
@@ -137,10 +129,7 @@ impl<'a> Census<'a> {
                 }
                 _ => return None,
             };
-            Some(Stuck {
-                pod: pod.name.clone(),
-                cause,
-            })
+            Some(Stuck { pod: pod.name.clone(), cause })
         })
     }
 }

@@ -61,15 +61,9 @@ fn stop(fleet: &Fleet, world: &World) -> Plan {
         return Plan::rest();
     }
     let step = if fleet.replicas == 0 {
-        Step::Wait {
-            hold: Hold::PodDown,
-            after: LOOK_AGAIN,
-        }
+        Step::Wait { hold: Hold::PodDown, after: LOOK_AGAIN }
     } else {
-        Step::SetReplicas {
-            from: fleet.replicas,
-            to: 0,
-        }
+        Step::SetReplicas { from: fleet.replicas, to: 0 }
     };
     Plan {
         operation: Some(Operation {
@@ -97,28 +91,24 @@ fn scale_up(wish: &Wish, fleet: &Fleet, census: &Census<'_>) -> Plan {
             total: wish.replicas,
             message: format!("scaling up from {} to {}", fleet.replicas, wish.replicas),
         }),
-        step: Step::SetReplicas {
-            from: fleet.replicas,
-            to: wish.replicas,
-        },
+        step: Step::SetReplicas { from: fleet.replicas, to: wish.replicas },
         stuck: None,
     }
 }
 
 fn scale_down(wish: &Wish, fleet: &Fleet, world: &World, now: Timestamp) -> Plan {
     let id = format!("scale-down-{}", wish.replicas);
-    let held = world
-        .ongoing
-        .as_ref()
-        .filter(|going| going.id == id)
-        .map_or(Duration::ZERO, |going| elapsed(now, going.started_at));
+    let record = world.ongoing.as_ref().filter(|going| going.id == id);
+    let held = match record {
+        Some(going) => elapsed(now, going.started_at),
+        // The wish is an old one: somebody edited the StatefulSet, and there is nothing to correct.
+        None if world.last_wish == Some(wish.replicas) => SCALE_DOWN_HOLD,
+        None => Duration::ZERO,
+    };
     let (message, step) = if world.redis.is_down() {
         (
             "held: no pod is removed while Redis is down; see the RedisReady condition".to_owned(),
-            Step::Wait {
-                hold: Hold::Redis,
-                after: LOOK_AGAIN,
-            },
+            Step::Wait { hold: Hold::Redis, after: LOOK_AGAIN },
         )
     } else if held < SCALE_DOWN_HOLD {
         (
@@ -128,18 +118,12 @@ fn scale_down(wish: &Wish, fleet: &Fleet, world: &World, now: Timestamp) -> Plan
                 wish.replicas,
                 SCALE_DOWN_HOLD.as_secs()
             ),
-            Step::Wait {
-                hold: Hold::Settle,
-                after: SCALE_DOWN_HOLD - held,
-            },
+            Step::Wait { hold: Hold::Settle, after: SCALE_DOWN_HOLD - held },
         )
     } else {
         (
             format!("scaling down from {} to {}", fleet.replicas, wish.replicas),
-            Step::SetReplicas {
-                from: fleet.replicas,
-                to: wish.replicas,
-            },
+            Step::SetReplicas { from: fleet.replicas, to: wish.replicas },
         )
     };
     Plan {
@@ -161,43 +145,18 @@ fn settle(wish: &Wish, world: &World, census: &Census<'_>) -> Plan {
         return Plan::rest();
     };
     let serving = serving(census);
-    let extra = world
-        .pods
-        .iter()
-        .filter(|pod| pod.ordinal >= wish.replicas)
-        .count();
-    let (kind, done, total, message) = if going.id == scale_up_id(wish.replicas)
-        && serving < wish.replicas
-    {
-        (
-            Kind::ScaleUp,
-            serving,
-            wish.replicas,
-            format!("{serving} of {} pods serve", wish.replicas),
-        )
+    let extra = world.pods.iter().filter(|pod| pod.ordinal >= wish.replicas).count();
+    let (kind, done, total, message) = if going.id == scale_up_id(wish.replicas) && serving < wish.replicas {
+        (Kind::ScaleUp, serving, wish.replicas, format!("{serving} of {} pods serve", wish.replicas))
     } else if going.id.starts_with("scale-down-") && extra > 0 {
         let extra = i32::try_from(extra).unwrap_or(i32::MAX);
-        (
-            Kind::ScaleDown,
-            0,
-            extra,
-            format!("waiting for {extra} pods to end"),
-        )
+        (Kind::ScaleDown, 0, extra, format!("waiting for {extra} pods to end"))
     } else {
         return Plan::rest();
     };
     Plan {
-        operation: Some(Operation {
-            id: going.id.clone(),
-            kind,
-            done,
-            total,
-            message,
-        }),
-        step: Step::Wait {
-            hold: Hold::PodDown,
-            after: LOOK_AGAIN,
-        },
+        operation: Some(Operation { id: going.id.clone(), kind, done, total, message }),
+        step: Step::Wait { hold: Hold::PodDown, after: LOOK_AGAIN },
         stuck: census.stuck(),
     }
 }

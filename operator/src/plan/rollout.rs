@@ -21,20 +21,15 @@ pub fn repair(fleet: &Fleet, world: &World, census: &Census<'_>) -> Option<Plan>
     if census.stuck().is_some() || in_flight(census).is_some() {
         return None;
     }
-    let (pod, _) = census
-        .old()
-        .rev()
-        .find(|(pod, _)| census.is_broken(pod) && redis_allows(fleet, world, pod))?;
+    let (pod, _) =
+        census.old().rev().find(|(pod, _)| census.is_broken(pod) && redis_allows(fleet, world, pod))?;
     Some(Plan {
         operation: Some(Operation {
             id: format!("repair-{}-{revision}", pod.name),
             kind: Kind::Repair,
             done: 0,
             total: 1,
-            message: format!(
-                "replacing {}, which cannot run, from the latest template",
-                pod.name
-            ),
+            message: format!("replacing {}, which cannot run, from the latest template", pod.name),
         }),
         step: Step::DeletePod(victim(pod)),
         stuck: None,
@@ -48,11 +43,7 @@ pub fn rollout(wish: &Wish, fleet: &Fleet, world: &World, census: &Census<'_>) -
         return None;
     }
     let Some(revision) = trusted_revision(fleet) else {
-        return Some(Plan {
-            operation: None,
-            step: wait(Hold::Controller),
-            stuck: None,
-        });
+        return Some(Plan { operation: None, step: wait(Hold::Controller), stuck: None });
     };
     let id = format!("rollout-{revision}");
     let old = census.old().count();
@@ -86,8 +77,7 @@ pub fn rollout(wish: &Wish, fleet: &Fleet, world: &World, census: &Census<'_>) -
         return plan(waiting_for(seat, census), wait(Hold::PodDown));
     }
     // Pods that serve nobody go first: replacing them costs nothing.
-    let mut down: Vec<(&HubPod, &Seat<'_>)> =
-        census.old().filter(|(_, seat)| seat.is_down()).collect();
+    let mut down: Vec<(&HubPod, &Seat<'_>)> = census.old().filter(|(_, seat)| seat.is_down()).collect();
     down.sort_by_key(|(pod, seat)| (seat.standing == Standing::NotReady, pod.ordinal));
     if let Some((pod, seat)) = down.pop() {
         if !redis_allows(fleet, world, pod) {
@@ -103,41 +93,27 @@ pub fn rollout(wish: &Wish, fleet: &Fleet, world: &World, census: &Census<'_>) -
     }
     if let Some(left) = min_ready_left(wish, census) {
         return plan(
-            format!(
-                "waiting until the replaced pod has been Ready for {} s",
-                wish.min_ready.as_secs()
-            ),
-            Step::Wait {
-                hold: Hold::MinReady,
-                after: left,
-            },
+            format!("waiting until the replaced pod has been Ready for {} s", wish.min_ready.as_secs()),
+            Step::Wait { hold: Hold::MinReady, after: left },
         );
     }
-    let Some((pod, _)) = census.old().next_back() else {
-        return None;
-    };
+    let (pod, _) = census.old().next_back()?;
     if !redis_allows(fleet, world, pod) {
         return plan(held_by_redis(), wait(Hold::Redis));
     }
-    plan(
-        format!("replacing {}", pod.name),
-        Step::DeletePod(victim(pod)),
-    )
+    plan(format!("replacing {}", pod.name), Step::DeletePod(victim(pod)))
 }
 
 /// The latest revision, once the StatefulSet controller speaks of the latest template.
 fn trusted_revision(fleet: &Fleet) -> Option<&str> {
-    fleet
-        .current
-        .then_some(fleet.update_revision.as_deref())
-        .flatten()
+    fleet.current.then_some(fleet.update_revision.as_deref()).flatten()
 }
 
 /// A seat that is on its way: missing, going away, or latest but not serving yet.
 fn in_flight<'a, 'b>(census: &'b Census<'a>) -> Option<&'b Seat<'a>> {
-    census.down().find(|seat| {
-        seat.latest || matches!(seat.standing, Standing::Missing | Standing::Terminating)
-    })
+    census
+        .down()
+        .find(|seat| seat.latest || matches!(seat.standing, Standing::Missing | Standing::Terminating))
 }
 
 /// While Redis is down for some node nothing is deleted, except pods that carry another Redis
@@ -149,13 +125,7 @@ fn redis_allows(fleet: &Fleet, world: &World, pod: &HubPod) -> bool {
 /// A pod that is not Ready may go at once. One that is Ready but silent or unregistered has
 /// clients and may only be slow, so it must have been so for a while; a foreign drain is left
 /// alone until it ends.
-fn settled_down(
-    world: &World,
-    fleet: &Fleet,
-    pod: &HubPod,
-    seat: &Seat<'_>,
-    census: &Census<'_>,
-) -> bool {
+fn settled_down(world: &World, fleet: &Fleet, pod: &HubPod, seat: &Seat<'_>, census: &Census<'_>) -> bool {
     match seat.standing {
         Standing::NotReady => true,
         Standing::Unknown | Standing::Unregistered => {
@@ -176,20 +146,15 @@ fn min_ready_left(wish: &Wish, census: &Census<'_>) -> Option<Duration> {
         .iter()
         .filter(|seat| seat.latest)
         .filter_map(|seat| {
-            wish.min_ready
-                .checked_sub(census.ready_for(seat.pod?))
-                .filter(|left| !left.is_zero())
+            wish.min_ready.checked_sub(census.ready_for(seat.pod?)).filter(|left| !left.is_zero())
         })
         .max()
 }
 
 fn waiting_for(seat: &Seat<'_>, census: &Census<'_>) -> String {
     let Some(pod) = seat.pod else {
-        let ordinal = census
-            .seats
-            .iter()
-            .position(|other| other.standing == Standing::Missing)
-            .unwrap_or_default();
+        let ordinal =
+            census.seats.iter().position(|other| other.standing == Standing::Missing).unwrap_or_default();
         return format!("waiting for the StatefulSet controller to make pod {ordinal}");
     };
     let what = match seat.standing {
@@ -212,15 +177,9 @@ fn held_by_redis() -> String {
 }
 
 fn victim(pod: &HubPod) -> Victim {
-    Victim {
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-    }
+    Victim { name: pod.name.clone(), uid: pod.uid.clone() }
 }
 
 fn wait(hold: Hold) -> Step {
-    Step::Wait {
-        hold,
-        after: LOOK_AGAIN,
-    }
+    Step::Wait { hold, after: LOOK_AGAIN }
 }

@@ -126,10 +126,6 @@ impl Plan {
     /// The wish is fulfilled, or there is nothing to decide on yet.
     #[must_use]
     pub fn rest() -> Self {
-        Self {
-            operation: None,
-            step: Step::Rest,
-            stuck: None,
-        }
+        Self { operation: None, step: Step::Rest, stuck: None }
     }
 }

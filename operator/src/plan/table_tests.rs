@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::observed::fleet::Fleet;
 use crate::observed::hub::HubView;
@@ -31,12 +31,7 @@ fn pod(ordinal: i32, code: &str) -> Option<(HubPod, Option<HubView>)> {
     if revision == "-" {
         return None;
     }
-    let fault = |kind| {
-        Some(Fault {
-            kind,
-            message: "because".into(),
-        })
-    };
+    let fault = |kind| Some(Fault { kind, message: "because".into() });
     let mut pod = HubPod {
         name: format!("chat-{ordinal}"),
         uid: format!("uid-{ordinal}"),
@@ -56,18 +51,9 @@ fn pod(ordinal: i32, code: &str) -> Option<(HubPod, Option<HubView>)> {
         pod.running = running;
         pod.fault = fault;
     };
-    let mut view = Some(HubView {
-        answer: Ok(report("active")),
-        registered: true,
-        absent_since: None,
-    });
-    let absent = |answer, seconds| {
-        Some(HubView {
-            answer,
-            registered: false,
-            absent_since: Some(ago(seconds)),
-        })
-    };
+    let mut view = Some(HubView { answer: Ok(report("active")), registered: true, absent_since: None });
+    let absent =
+        |answer, seconds| Some(HubView { answer, registered: false, absent_since: Some(ago(seconds)) });
     match state {
         "A" => {}
         "a" => pod.ready_changed = ago(2),
@@ -125,11 +111,7 @@ fn world(pods: &str) -> World {
 }
 
 fn wish(replicas: i32) -> Wish {
-    Wish {
-        replicas,
-        paused: false,
-        min_ready: Duration::from_secs(5),
-    }
+    Wish { replicas, paused: false, min_ready: Duration::from_secs(5) }
 }
 
 fn run(wish: &Wish, world: &World) -> Plan {
@@ -138,10 +120,7 @@ fn run(wish: &Wish, world: &World) -> Plan {
 
 /// A plan in one line.
 fn line(plan: &Plan) -> String {
-    let kind = plan
-        .operation
-        .as_ref()
-        .map_or("-", |operation| operation.kind.word());
+    let kind = plan.operation.as_ref().map_or("-", |operation| operation.kind.word());
     let step = match &plan.step {
         Step::Rest => "rest".to_owned(),
         Step::Wait { hold, .. } => format!("wait {hold:?}"),
@@ -222,10 +201,7 @@ fn decisions() {
 
 #[test]
 fn paused_and_not_yet_made_do_nothing() {
-    let paused = Wish {
-        paused: true,
-        ..wish(0)
-    };
+    let paused = Wish { paused: true, ..wish(0) };
     assert_eq!(run(&paused, &world("oA oA oA")), Plan::rest());
     let nothing = World::new(None, Vec::new(), BTreeMap::new(), None);
     assert_eq!(run(&wish(3), &nothing), Plan::rest());
@@ -246,10 +222,7 @@ fn a_lagging_controller_is_waited_for_and_the_record_is_kept() {
 #[test]
 fn scale_down_waits_a_minute_from_its_record_on() {
     let mut world = world("nA nA nA");
-    let going = |id: &str, seconds| Some(Ongoing {
-        id: id.into(),
-        started_at: ago(seconds),
-    });
+    let going = |id: &str, seconds| Some(Ongoing { id: id.into(), started_at: ago(seconds) });
     world.ongoing = going("scale-down-2", 59);
     assert_eq!(line(&run(&wish(2), &world)), "ScaleDown wait Settle");
     world.ongoing = going("scale-down-2", 60);
@@ -259,15 +232,18 @@ fn scale_down_waits_a_minute_from_its_record_on() {
     world.ongoing = going("scale-down-2", 60);
     world.redis = down();
     assert_eq!(line(&run(&wish(2), &world)), "ScaleDown wait Redis");
+    world.redis = RedisHealth::Unknown;
+    world.ongoing = None;
+    world.last_wish = Some(3);
+    assert_eq!(line(&run(&wish(2), &world)), "ScaleDown wait Settle");
+    world.last_wish = Some(2);
+    assert_eq!(line(&run(&wish(2), &world)), "ScaleDown 3->2", "an edited StatefulSet is set back at once");
 }
 
 #[test]
 fn an_operation_stays_on_record_until_its_pods_serve_or_are_gone() {
     let mut growing = world("nA nA nN");
-    let going = |id: &str| Some(Ongoing {
-        id: id.into(),
-        started_at: ago(5),
-    });
+    let going = |id: &str| Some(Ongoing { id: id.into(), started_at: ago(5) });
     growing.ongoing = going("scale-up-3");
     let plan = run(&wish(3), &growing);
     assert_eq!(line(&plan), "ScaleUp wait PodDown");
@@ -304,11 +280,7 @@ fn while_redis_is_down_only_the_cure_for_a_wrong_address_deletes() {
         let mut world = world(pods);
         world.redis = down();
         let plan = run(&wish(3), &world);
-        assert!(
-            matches!(plan.step, Step::Wait { hold: Hold::Redis, .. }),
-            "[{pods}]: {}",
-            line(&plan)
-        );
+        assert!(matches!(plan.step, Step::Wait { hold: Hold::Redis, .. }), "[{pods}]: {}", line(&plan));
         world.fleet.as_mut().unwrap().redis_wiring = wiring("redis://b");
         let plan = run(&wish(3), &world);
         assert!(matches!(plan.step, Step::DeletePod(_)), "[{pods}] cured: {}", line(&plan));

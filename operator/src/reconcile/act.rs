@@ -31,19 +31,16 @@ pub async fn write_status(
     next: &WscClusterStatus,
     fence: bool,
 ) -> Result<bool, ReconcileError> {
-    let change = difference(previous, next).map_err(|source| ReconcileError::Json {
-        what: "the status".to_owned(),
-        source,
-    })?;
+    let change = difference(previous, next)
+        .map_err(|source| ReconcileError::Json { what: "the status".to_owned(), source })?;
     let change = match change {
         Some(change) => change,
         None if fence => Value::Object(serde_json::Map::new()),
         None => return Ok(false),
     };
-    let (Some(namespace), Some(name)) = (
-        cluster.metadata.namespace.as_deref(),
-        cluster.metadata.name.as_deref(),
-    ) else {
+    let (Some(namespace), Some(name)) =
+        (cluster.metadata.namespace.as_deref(), cluster.metadata.name.as_deref())
+    else {
         return Err(ReconcileError::Incomplete("name"));
     };
     let patch = json!({
@@ -54,10 +51,7 @@ pub async fn write_status(
     Api::<WscCluster>::namespaced(client.clone(), namespace)
         .patch_status(
             name,
-            &PatchParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            },
+            &PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() },
             &Patch::Merge(patch),
         )
         .await
@@ -92,17 +86,11 @@ pub async fn delete_pod(
     victim: &Victim,
 ) -> Result<bool, ReconcileError> {
     let delete = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(victim.uid.clone()),
-            resource_version: None,
-        }),
+        preconditions: Some(Preconditions { uid: Some(victim.uid.clone()), resource_version: None }),
         ..DeleteParams::default()
     };
     metrics.wrote("delete", "Pod");
-    match Api::<Pod>::namespaced(client.clone(), namespace)
-        .delete(&victim.name, &delete)
-        .await
-    {
+    match Api::<Pod>::namespaced(client.clone(), namespace).delete(&victim.name, &delete).await {
         Ok(_) => Ok(true),
         Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(false),
         Err(error) => Err(ReconcileError::api(format!("deleting pod {}", victim.name))(error)),

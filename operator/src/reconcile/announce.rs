@@ -43,20 +43,15 @@ impl Pass<'_> {
             let before = conditions::find(&previous.conditions, type_);
             let was_good = before.is_none_or(|before| before.status == good);
             let is_good = now.status == good;
-            let same = before.is_some_and(|before| {
-                before.status == now.status && before.reason == now.reason
-            });
+            let same =
+                before.is_some_and(|before| before.status == now.status && before.reason == now.reason);
             if same || now.status == "Unknown" {
                 continue;
             }
             if !is_good && type_ != conditions::READY {
                 self.warning(action, &now.reason, now.message.clone()).await;
             } else if is_good && (!was_good || (before.is_none() && type_ == conditions::READY)) {
-                let reason = if type_ == conditions::DEGRADED {
-                    "Recovered"
-                } else {
-                    type_
-                };
+                let reason = if type_ == conditions::DEGRADED { "Recovered" } else { type_ };
                 self.normal(action, reason, now.message.clone()).await;
             }
         }
@@ -65,17 +60,11 @@ impl Pass<'_> {
     /// Publishes an event about something that went as it should.
     pub(super) async fn normal(&self, action: Action, reason: &str, note: String) {
         let metrics = self.applier.metrics;
-        self.shared
-            .events
-            .normal(metrics, &self.about, action, reason, note)
-            .await;
+        self.shared.events.normal(metrics, &self.about, action, reason, note).await;
     }
 
     async fn warning(&self, action: Action, reason: &str, note: String) {
         let metrics = self.applier.metrics;
-        self.shared
-            .events
-            .warning(metrics, &self.about, action, reason, note)
-            .await;
+        self.shared.events.warning(metrics, &self.about, action, reason, note).await;
     }
 }

@@ -95,11 +95,7 @@ impl Applier<'_> {
         let before = memory.applied.get(&key).copied();
         let settled = |object: &DynamicObject| {
             object.metadata.deletion_timestamp.is_none()
-                && before
-                    == Some(Applied {
-                        desired: asked,
-                        live: fingerprint(object),
-                    })
+                && before == Some(Applied { desired: asked, live: fingerprint(object) })
         };
         if let Some(object) = self.caches.child(kind, self.namespace, name)
             && settled(&object)
@@ -108,10 +104,7 @@ impl Applier<'_> {
         }
         // The cache may lag behind our own last write, so it never decides about a write.
         let api = self.api(&cache.resource);
-        let live = api
-            .get_opt(name)
-            .await
-            .map_err(ReconcileError::api(format!("reading {kind} {name}")))?;
+        let live = api.get_opt(name).await.map_err(ReconcileError::api(format!("reading {kind} {name}")))?;
         if let Some(object) = &live {
             if let Some(owner) = self.foreign_owner(object) {
                 return Ok(Outcome::Taken { owner });
@@ -128,10 +121,8 @@ impl Applier<'_> {
         if live.is_some() && matches!(&result, Err(error) if status_code(error) == Some(422)) {
             // A list entry whose key was edited stays beside ours and can make the object invalid,
             // for example two ports of one name. A merge patch replaces such lists whole.
-            let reset = PatchParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
+            let reset =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             self.metrics.wrote("patch", kind);
             if api.patch(name, &reset, &Patch::Merge(desired)).await.is_ok() {
                 result = apply(&api, name, desired).await;
@@ -141,30 +132,16 @@ impl Applier<'_> {
             Ok(object) => object,
             Err(error) if status_code(&error).is_some_and(is_refusal) => {
                 memory.applied.remove(&key);
-                return Ok(Outcome::Refused {
-                    message: readable(&error),
-                });
+                return Ok(Outcome::Refused { message: readable(&error) });
             }
             Err(error) => return Err(ReconcileError::api(format!("applying {kind} {name}"))(error)),
         };
         self.metrics.applied(kind);
-        let after = Applied {
-            desired: asked,
-            live: fingerprint(&object),
-        };
-        let untouched = live
-            .as_ref()
-            .is_some_and(|before| fingerprint(before) == after.live);
+        let after = Applied { desired: asked, live: fingerprint(&object) };
+        let untouched = live.as_ref().is_some_and(|before| fingerprint(before) == after.live);
         memory.applied.insert(key, after);
         let created = live.is_none();
-        tracing::info!(
-            namespace = self.namespace,
-            kind,
-            child = name,
-            created,
-            untouched,
-            "applied"
-        );
+        tracing::info!(namespace = self.namespace, kind, child = name, created, untouched, "applied");
         let object = Arc::new(object);
         Ok(if created {
             Outcome::Created(object)
@@ -188,17 +165,8 @@ impl Applier<'_> {
     }
 }
 
-async fn apply(
-    api: &Api<DynamicObject>,
-    name: &str,
-    desired: &Value,
-) -> Result<DynamicObject, kube::Error> {
-    api.patch(
-        name,
-        &PatchParams::apply(FIELD_MANAGER).force(),
-        &Patch::Apply(desired),
-    )
-    .await
+async fn apply(api: &Api<DynamicObject>, name: &str, desired: &Value) -> Result<DynamicObject, kube::Error> {
+    api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(desired)).await
 }
 
 /// Refusals that another attempt with the same object cannot change; a conflict or an overloaded

@@ -57,10 +57,7 @@ impl Caches {
     #[must_use]
     pub fn new(children: Vec<ChildCache>, pods: Store<Pod>) -> Self {
         Self {
-            children: children
-                .into_iter()
-                .map(|cache| (cache.resource.kind.clone(), cache))
-                .collect(),
+            children: children.into_iter().map(|cache| (cache.resource.kind.clone(), cache)).collect(),
             pods,
         }
     }
@@ -71,16 +68,9 @@ impl Caches {
     /// When a watch ended before.
     pub async fn ready(&self) -> Result<(), ReconcileError> {
         for cache in self.children.values() {
-            cache
-                .store
-                .wait_until_ready()
-                .await
-                .map_err(|_| ReconcileError::CacheLost)?;
+            cache.store.wait_until_ready().await.map_err(|_| ReconcileError::CacheLost)?;
         }
-        self.pods
-            .wait_until_ready()
-            .await
-            .map_err(|_| ReconcileError::CacheLost)
+        self.pods.wait_until_ready().await.map_err(|_| ReconcileError::CacheLost)
     }
 
     /// The cache of a kind.
@@ -100,11 +90,7 @@ impl Caches {
 
     /// Every child that carries a cluster's label, with its kind.
     #[must_use]
-    pub fn children_of(
-        &self,
-        namespace: &str,
-        cluster: &str,
-    ) -> Vec<(ApiResource, Arc<DynamicObject>)> {
+    pub fn children_of(&self, namespace: &str, cluster: &str) -> Vec<(ApiResource, Arc<DynamicObject>)> {
         self.children
             .values()
             .flat_map(|cache| {
@@ -120,8 +106,7 @@ impl Caches {
     /// Every hub pod that carries a cluster's label.
     #[must_use]
     pub fn pods_of(&self, namespace: &str, cluster: &str) -> Vec<Arc<Pod>> {
-        self.pods
-            .state_filter(|pod| belongs(pod, namespace, cluster))
+        self.pods.state_filter(|pod| belongs(pod, namespace, cluster))
     }
 }
 

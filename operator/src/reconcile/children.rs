@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::DynamicObject;
 
 use crate::api::conditions::reasons;
@@ -39,14 +38,10 @@ impl Pass<'_> {
     pub(super) async fn children(
         &self,
         inputs: &Inputs,
-        running: Option<&StatefulSet>,
         secrets: &Secrets,
         memory: &mut ClusterMemory,
     ) -> Result<Children, ReconcileError> {
-        let mut found = Children {
-            faults: secrets.faults.clone(),
-            ..Children::default()
-        };
+        let mut found = Children { faults: secrets.faults.clone(), ..Children::default() };
         if let Some(name) = &secrets.leftover {
             found.pending.push(format!(
                 "waiting for Secret {name} of an earlier resource of this name to be collected"
@@ -55,10 +50,7 @@ impl Pass<'_> {
         let desired = match desired::children(self.cluster, inputs) {
             Ok(desired) => desired,
             Err(error) => {
-                found.faults.push(SpecFault {
-                    reason: reasons::INVALID,
-                    message: error.to_string(),
-                });
+                found.faults.push(SpecFault { reason: reasons::INVALID, message: error.to_string() });
                 return Ok(found);
             }
         };
@@ -76,11 +68,6 @@ impl Pass<'_> {
             self.child(child, &mut found, memory).await?;
         }
         sweep(&self.applier, self.name, &wanted, memory).await?;
-        if running.is_none() && hold_hub {
-            found
-                .pending
-                .push("no pod is made until the Secrets that the spec names are there".to_owned());
-        }
         Ok(found)
     }
 
@@ -96,10 +83,9 @@ impl Pass<'_> {
         memory: &mut ClusterMemory,
     ) -> Result<(), ReconcileError> {
         let (kind, name) = (child.kind(), child.name());
-        let json = child.to_json().map_err(|source| ReconcileError::Json {
-            what: format!("{kind} {name}"),
-            source,
-        })?;
+        let json = child
+            .to_json()
+            .map_err(|source| ReconcileError::Json { what: format!("{kind} {name}"), source })?;
         let outcome = self.applier.ensure(kind, name, &json, memory).await?;
         if self.is_hub_set(child) {
             found.hub_set = outcome.object().cloned();

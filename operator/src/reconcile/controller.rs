@@ -87,13 +87,9 @@ pub async fn run(
         .touched_objects();
     requests.push(owner_requests(stream));
 
-    let context = Arc::new(Context {
-        caches: Caches::new(children, pods),
-        shared: Arc::clone(&shared),
-    });
+    let context = Arc::new(Context { caches: Caches::new(children, pods), shared: Arc::clone(&shared) });
     let filled = {
-        let (context, clusters, readiness) =
-            (Arc::clone(&context), clusters.clone(), Arc::clone(&readiness));
+        let (context, clusters, readiness) = (Arc::clone(&context), clusters.clone(), Arc::clone(&readiness));
         async move {
             if context.caches.ready().await.is_ok() && clusters.wait_until_ready().await.is_ok() {
                 readiness.done(&waiting);
@@ -103,7 +99,7 @@ pub async fn run(
     };
     let outcomes = applier(
         |object, context| Box::pin(reconcile(object, context)),
-        on_error,
+        |object, error, context| on_error(&object, error, &context),
         context,
         clusters.clone(),
         requests.take_until(shutdown.cancelled_owned()),
@@ -249,15 +245,12 @@ async fn one_pass(object: &Guarded, context: &Context) -> Result<Action, Reconci
     let mut memory = memory.lock().await;
     let uid = meta.uid.clone().unwrap_or_default();
     if memory.uid != uid {
-        *memory = super::memory::ClusterMemory {
-            uid,
-            ..Default::default()
-        };
+        *memory = super::memory::ClusterMemory { uid, ..Default::default() };
     }
     Pass::new(context, cluster)?.run(&mut memory).await
 }
 
-fn on_error(object: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
+fn on_error(object: &Guarded, error: &ReconcileError, context: &Context) -> Action {
     if matches!(error, ReconcileError::Stale) {
         return Action::requeue(AFTER_CONFLICT);
     }
@@ -265,22 +258,14 @@ fn on_error(object: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>)
     let name = meta.name.as_deref().unwrap_or_default();
     let namespace = meta.namespace.as_deref();
     let pause = context.shared.memory.failed(&key_of(namespace, name));
-    tracing::warn!(
-        namespace,
-        cluster = name,
-        retry_s = pause.as_secs(),
-        "pass failed: {error}"
-    );
+    tracing::warn!(namespace, cluster = name, retry_s = pause.as_secs(), "pass failed: {error}");
     Action::requeue(pause)
 }
 
 fn after(
     shared: &Shared,
     clusters: &Store<Guarded>,
-    outcome: Result<
-        (ObjectRef<Guarded>, Action),
-        ControllerError<ReconcileError, watcher::Error>,
-    >,
+    outcome: Result<(ObjectRef<Guarded>, Action), ControllerError<ReconcileError, watcher::Error>>,
 ) {
     match outcome {
         // Failed passes were logged where the pause was chosen.

@@ -44,10 +44,7 @@ impl ReconcileError {
             if status_code(&source) == Some(409) {
                 Self::Stale
             } else {
-                Self::Api {
-                    doing,
-                    source: Box::new(source),
-                }
+                Self::Api { doing, source: Box::new(source) }
             }
         }
     }

@@ -61,11 +61,7 @@ impl Events {
     /// Events reported by this replica.
     #[must_use]
     pub fn new(client: Client, identity: String) -> Self {
-        Self {
-            client,
-            identity,
-            said: Mutex::new(HashMap::new()),
-        }
+        Self { client, identity, said: Mutex::new(HashMap::new()) }
     }
 
     /// Something went as it should.
@@ -77,8 +73,7 @@ impl Events {
         reason: &str,
         note: String,
     ) {
-        self.publish(metrics, "Normal", about, action, reason, note)
-            .await;
+        self.publish(metrics, "Normal", about, action, reason, note).await;
     }
 
     /// Something needs attention.
@@ -90,8 +85,7 @@ impl Events {
         reason: &str,
         note: String,
     ) {
-        self.publish(metrics, "Warning", about, action, reason, note)
-            .await;
+        self.publish(metrics, "Warning", about, action, reason, note).await;
     }
 
     async fn publish(
@@ -103,10 +97,7 @@ impl Events {
         reason: &str,
         note: String,
     ) {
-        let fact = (
-            about.uid.clone().unwrap_or_default(),
-            format!("{reason} {note}"),
-        );
+        let fact = (about.uid.clone().unwrap_or_default(), format!("{reason} {note}"));
         if !remember(&mut self.said.lock(), fact, Instant::now()) {
             return;
         }
@@ -116,11 +107,7 @@ impl Events {
         let now = Timestamp::now();
         let event = Event {
             metadata: ObjectMeta {
-                name: Some(format!(
-                    "{}.{:x}",
-                    about.name.as_deref().unwrap_or("wsc"),
-                    now.as_nanosecond()
-                )),
+                name: Some(format!("{}.{:x}", about.name.as_deref().unwrap_or("wsc"), now.as_nanosecond())),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
@@ -143,11 +130,7 @@ impl Events {
 }
 
 /// Remembers a fact. False when it was said already not long ago.
-fn remember(
-    said: &mut HashMap<(String, String), Instant>,
-    fact: (String, String),
-    now: Instant,
-) -> bool {
+fn remember(said: &mut HashMap<(String, String), Instant>, fact: (String, String), now: Instant) -> bool {
     if said.len() >= REMEMBERED {
         said.retain(|_, at| now.duration_since(*at) < REPEAT_AFTER);
     }

@@ -45,20 +45,14 @@ impl Class {
 ///
 /// # Errors
 /// When the API server cannot be reached.
-pub async fn class(
-    client: &Client,
-    cluster: &WscCluster,
-    readable: bool,
-) -> Result<Class, ReconcileError> {
+pub async fn class(client: &Client, cluster: &WscCluster, readable: bool) -> Result<Class, ReconcileError> {
     let exposure = &cluster.spec.exposure;
     let name = &exposure.ingress_class_name;
     if exposure.type_ != ExposureType::Ingress || name.is_empty() || !readable {
         return Ok(Class::Unchecked);
     }
     match Api::<IngressClass>::all(client.clone()).get_opt(name).await {
-        Ok(Some(class)) => Ok(Class::Present {
-            controller: class.spec.and_then(|spec| spec.controller),
-        }),
+        Ok(Some(class)) => Ok(Class::Present { controller: class.spec.and_then(|spec| spec.controller) }),
         Ok(None) => Ok(Class::Missing { name: name.clone() }),
         Err(error) if status_code(&error) == Some(403) => Ok(Class::Unchecked),
         Err(error) => Err(ReconcileError::api(format!("reading IngressClass {name}"))(error)),
@@ -91,9 +85,7 @@ pub fn verdict(cluster: &WscCluster, class: &Class) -> Verdict {
         ExposureType::Ingress => Verdict::new(
             true,
             reasons::AS_EXPECTED,
-            profile
-                .warning
-                .unwrap_or_else(|| "the Ingress is as asked for".to_owned()),
+            profile.warning.unwrap_or_else(|| "the Ingress is as asked for".to_owned()),
         ),
     }
 }

@@ -35,13 +35,8 @@ impl HubMemory {
     /// Whether it is time to ask: a running pod is unknown, or the pause is over.
     #[must_use]
     pub fn is_due(&self, pods: &[HubPod], now: Instant) -> bool {
-        let unknown = pods
-            .iter()
-            .any(|pod| can_answer(pod) && !self.views.contains_key(&pod.uid));
-        unknown
-            || self
-                .asked
-                .is_none_or(|asked| now.duration_since(asked) + SLACK >= self.pause)
+        let unknown = pods.iter().any(|pod| can_answer(pod) && !self.views.contains_key(&pod.uid));
+        unknown || self.asked.is_none_or(|asked| now.duration_since(asked) + SLACK >= self.pause)
     }
 }
 
@@ -93,21 +88,14 @@ pub async fn ask(
     for ((pod, _), answer) in targets.iter().zip(answers) {
         let registered = registered.contains(&pod.name);
         let before = memory.views.get(&pod.uid);
-        let absent_since = if registered {
-            None
-        } else {
-            Some(before.and_then(|view| view.absent_since).unwrap_or(now))
-        };
+        let absent_since =
+            if registered { None } else { Some(before.and_then(|view| view.absent_since).unwrap_or(now)) };
         if let Err(error) = &answer
             && before.is_none_or(|view| view.answer.is_ok())
         {
             tracing::info!(pod = pod.name, "hub does not answer: {error}");
         }
-        let view = HubView {
-            answer,
-            registered,
-            absent_since,
-        };
+        let view = HubView { answer, registered, absent_since };
         views.insert(pod.uid.clone(), view);
     }
     memory.views = views;
@@ -119,10 +107,7 @@ fn same_pod(pod: &HubPod, report: HubReport) -> Result<HubReport, String> {
     if report.pod_uid.is_empty() || report.pod_uid == pod.uid {
         Ok(report)
     } else {
-        Err(format!(
-            "the address of {} answers for another pod ({})",
-            pod.name, report.pod_uid
-        ))
+        Err(format!("the address of {} answers for another pod ({})", pod.name, report.pod_uid))
     }
 }
 
@@ -134,14 +119,11 @@ async fn rosters(
     reports: &BTreeMap<String, HubReport>,
 ) -> BTreeMap<String, Vec<NodeEntry>> {
     let witnesses = witnesses(reports);
-    let asked = targets
-        .iter()
-        .filter(|(pod, _)| witnesses.contains(&pod.name))
-        .map(|(pod, ip)| async move {
-            let answer = admin.nodes(*ip, key).await;
-            metrics.hub_call(answer.is_ok());
-            answer.ok().map(|entries| (pod.name.clone(), entries))
-        });
+    let asked = targets.iter().filter(|(pod, _)| witnesses.contains(&pod.name)).map(|(pod, ip)| async move {
+        let answer = admin.nodes(*ip, key).await;
+        metrics.hub_call(answer.is_ok());
+        answer.ok().map(|entries| (pod.name.clone(), entries))
+    });
     join_all(asked).await.into_iter().flatten().collect()
 }
 
@@ -168,11 +150,7 @@ mod tests {
     }
 
     impl HubAdmin for Played {
-        fn status<'a>(
-            &'a self,
-            ip: IpAddr,
-            _: &'a str,
-        ) -> BoxFuture<'a, Result<HubReport, HubAdminError>> {
+        fn status<'a>(&'a self, ip: IpAddr, _: &'a str) -> BoxFuture<'a, Result<HubReport, HubAdminError>> {
             let answer = self.hubs.get(&ip).cloned().ok_or(HubAdminError::Silent {
                 address: ip.to_string(),
                 path: "/admin/status",

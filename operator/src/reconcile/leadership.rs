@@ -56,12 +56,7 @@ impl Candidate {
     /// A candidate for the lease `name`. `identity` must be unique among replicas.
     #[must_use]
     pub fn new(api: Api<Lease>, name: String, identity: String) -> Self {
-        Self {
-            api,
-            name,
-            identity,
-            seen: None,
-        }
+        Self { api, name, identity, seen: None }
     }
 
     /// Waits until this candidate leads. `None` when the shutdown came first.
@@ -109,9 +104,7 @@ impl Candidate {
                 return true;
             }
             let started = Instant::now();
-            let attempt = timeout(left, self.attempt())
-                .await
-                .unwrap_or(Err(LeaseError::Slow));
+            let attempt = timeout(left, self.attempt()).await.unwrap_or(Err(LeaseError::Slow));
             match attempt {
                 Ok(()) => renewed = started,
                 Err(LeaseError::Taken(holder)) => {
@@ -138,9 +131,7 @@ impl Candidate {
             spec.holder_identity = None;
             spec.renew_time = None;
             spec.acquire_time = None;
-            self.api
-                .replace(&self.name, &PostParams::default(), &lease)
-                .await?;
+            self.api.replace(&self.name, &PostParams::default(), &lease).await?;
             Ok::<(), kube::Error>(())
         };
         match timeout(REQUEST_LIMIT, release).await {
@@ -151,18 +142,13 @@ impl Candidate {
     }
 
     async fn attempt(&mut self) -> Result<(), LeaseError> {
-        timeout(REQUEST_LIMIT, self.take_or_renew())
-            .await
-            .map_err(|_| LeaseError::Slow)?
+        timeout(REQUEST_LIMIT, self.take_or_renew()).await.map_err(|_| LeaseError::Slow)?
     }
 
     async fn take_or_renew(&mut self) -> Result<(), LeaseError> {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let lease = Lease {
-                metadata: ObjectMeta {
-                    name: Some(self.name.clone()),
-                    ..ObjectMeta::default()
-                },
+                metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.record(None, Timestamp::now())),
             };
             self.api.create(&PostParams::default(), &lease).await?;
@@ -172,31 +158,23 @@ impl Candidate {
         let now = Instant::now();
         self.observe(&spec, lease.metadata.resource_version.clone(), now);
         if !self.may_write(&spec, now) {
-            return Err(LeaseError::Taken(
-                spec.holder_identity.unwrap_or_default(),
-            ));
+            return Err(LeaseError::Taken(spec.holder_identity.unwrap_or_default()));
         }
         lease.spec = Some(self.record(Some(spec), Timestamp::now()));
         // The resourceVersion read above makes this fail if anybody else wrote meanwhile.
-        self.api
-            .replace(&self.name, &PostParams::default(), &lease)
-            .await?;
+        self.api.replace(&self.name, &PostParams::default(), &lease).await?;
         Ok(())
     }
 
     fn observe(&mut self, spec: &LeaseSpec, version: Option<String>, now: Instant) {
         let holder = spec.holder_identity.clone().unwrap_or_default();
         let renewed = spec.renew_time.as_ref().map(|time| time.0);
-        let same = self.seen.as_ref().is_some_and(|seen| {
-            seen.holder == holder && seen.renewed == renewed && seen.version == version
-        });
+        let same = self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.holder == holder && seen.renewed == renewed && seen.version == version);
         if !same {
-            self.seen = Some(Seen {
-                holder,
-                renewed,
-                version,
-                since: now,
-            });
+            self.seen = Some(Seen { holder, renewed, version, since: now });
         }
     }
 
@@ -209,9 +187,7 @@ impl Candidate {
             .lease_duration_seconds
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or(u64::from(LEASE_SECONDS), |seconds| seconds);
-        self.seen
-            .as_ref()
-            .is_some_and(|seen| now.duration_since(seen.since) >= Duration::from_secs(lease))
+        self.seen.as_ref().is_some_and(|seen| now.duration_since(seen.since) >= Duration::from_secs(lease))
     }
 
     fn record(&self, previous: Option<LeaseSpec>, now: Timestamp) -> LeaseSpec {
@@ -221,11 +197,7 @@ impl Candidate {
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(LEASE_SECONDS).ok(),
-            acquire_time: if same {
-                previous.acquire_time
-            } else {
-                Some(MicroTime(now))
-            },
+            acquire_time: if same { previous.acquire_time } else { Some(MicroTime(now)) },
             renew_time: Some(MicroTime(now)),
             lease_transitions: Some(if same { transitions } else { transitions + 1 }),
             ..LeaseSpec::default()

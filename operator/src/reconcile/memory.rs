@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::hubs::HubMemory;
+use super::secrets::Checked;
 
 /// Kind and name of a child.
 pub type ChildKey = (String, String);
@@ -30,6 +31,8 @@ pub struct ClusterMemory {
     pub applied: HashMap<ChildKey, Applied>,
     /// Generated Secrets that were there once.
     pub secrets: BTreeSet<String>,
+    /// The last look at the Secrets.
+    pub checked: Option<Checked>,
     /// The hubs.
     pub hubs: HubMemory,
     /// When the number of connections was last written to the status.
@@ -80,10 +83,7 @@ impl Memory {
     pub fn failed(&self, key: &ClusterKey) -> Duration {
         let mut failures = self.failures.lock();
         let count = failures.entry(key.clone()).or_insert(0);
-        let pause = BACKOFF
-            .0
-            .saturating_mul(2u32.saturating_pow(*count))
-            .min(BACKOFF.1);
+        let pause = BACKOFF.0.saturating_mul(2u32.saturating_pow(*count)).min(BACKOFF.1);
         *count = count.saturating_add(1);
         pause
     }

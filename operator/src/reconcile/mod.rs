@@ -36,3 +36,6 @@ pub mod status;
 pub mod sweep;
 pub mod undecodable;
 pub mod verdicts;
+
+#[cfg(test)]
+mod verdict_tests;

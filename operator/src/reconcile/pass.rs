@@ -29,7 +29,7 @@ use super::events::Action;
 use super::exposure::{self, Class};
 use super::hubs;
 use super::memory::ClusterMemory;
-use super::secrets::{self, Secrets};
+use super::secrets::{self, Checked, Secrets};
 use super::status;
 use super::verdicts::{Findings, Standstill};
 
@@ -61,10 +61,7 @@ impl<'a> Pass<'a> {
     pub fn new(context: &'a Context, cluster: &'a WscCluster) -> Result<Self, ReconcileError> {
         let metadata = &cluster.metadata;
         let name = metadata.name.as_deref().ok_or(ReconcileError::Incomplete("name"))?;
-        let namespace = metadata
-            .namespace
-            .as_deref()
-            .ok_or(ReconcileError::Incomplete("namespace"))?;
+        let namespace = metadata.namespace.as_deref().ok_or(ReconcileError::Incomplete("namespace"))?;
         let owner = metadata.uid.as_deref().ok_or(ReconcileError::Incomplete("uid"))?;
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
         let standstill = if annotation(RECONCILE).is_some_and(|value| value == "disabled") {
@@ -95,15 +92,11 @@ impl<'a> Pass<'a> {
     pub async fn run(&self, memory: &mut ClusterMemory) -> Result<Requeue, ReconcileError> {
         let running = self.running_set().await?;
         let secrets = self.secrets(running.is_some(), memory).await?;
-        let class = exposure::class(
-            self.applier.client,
-            self.cluster,
-            self.shared.defaults.cluster_scope,
-        )
-        .await?;
+        let class =
+            exposure::class(self.applier.client, self.cluster, self.shared.defaults.cluster_scope).await?;
         let wish = self.wish();
         let inputs = self.inputs(&wish, running.as_ref(), &secrets, &class);
-        let children = self.children(&inputs, running.as_ref(), &secrets, memory).await?;
+        let children = self.children(&inputs, &secrets, memory).await?;
         let hub_set = children.hub_set.as_ref().map(|object| read_set(object)).transpose()?;
         let fleet = hub_set.as_ref().or(running.as_ref()).map(Fleet::read);
 
@@ -112,22 +105,23 @@ impl<'a> Pass<'a> {
             self.ask_hubs(&secrets, &pods, memory).await;
         }
         let previous = status::current(self.cluster);
-        let ongoing = previous.operation.as_ref().map(|operation| Ongoing {
-            id: operation.id.clone(),
-            started_at: operation.started_at.0,
-        });
+        let ongoing = previous
+            .operation
+            .as_ref()
+            .map(|operation| Ongoing { id: operation.id.clone(), started_at: operation.started_at.0 });
         let mut world = World::new(fleet, pods, memory.hubs.views.clone(), ongoing);
-        let decision = Wish {
-            paused: wish.paused || children.hub_set.is_none(),
-            ..wish.clone()
-        };
+        world.last_wish = (previous.observed_generation >= 0).then_some(previous.desired_replicas);
+        let decision = Wish { paused: wish.paused || children.hub_set.is_none(), ..wish.clone() };
         let mut plan = decide(&decision, &world, Timestamp::now());
         if matches!(plan.step, Step::DeletePod(_)) {
-            // The cache may be a moment behind; a deletion is decided on what is there now.
+            // Caches may be a moment behind and the hubs' answers half a minute old; a deletion is
+            // decided on what is there now.
             let selector = labels::selector_string(self.cluster);
-            let pods =
-                act::fresh_pods(self.applier.client, self.applier.namespace, &selector).await?;
-            world = World::new(world.fleet, pods, world.hubs, world.ongoing);
+            let pods = act::fresh_pods(self.applier.client, self.applier.namespace, &selector).await?;
+            self.ask_hubs(&secrets, &pods, memory).await;
+            let last_wish = world.last_wish;
+            world = World::new(world.fleet, pods, memory.hubs.views.clone(), world.ongoing);
+            world.last_wish = last_wish;
             plan = decide(&decision, &world, Timestamp::now());
         }
 
@@ -168,13 +162,10 @@ impl<'a> Pass<'a> {
         let name = names::statefulset(self.cluster);
         let object = match self.applier.caches.child("StatefulSet", self.applier.namespace, &name) {
             Some(object) => Some(read_set(&object)?),
-            None => Api::<StatefulSet>::namespaced(
-                self.applier.client.clone(),
-                self.applier.namespace,
-            )
-            .get_opt(&name)
-            .await
-            .map_err(ReconcileError::api(format!("reading StatefulSet {name}")))?,
+            None => Api::<StatefulSet>::namespaced(self.applier.client.clone(), self.applier.namespace)
+                .get_opt(&name)
+                .await
+                .map_err(ReconcileError::api(format!("reading StatefulSet {name}")))?,
         };
         Ok(object.filter(|set| {
             let owners = set.metadata.owner_references.as_deref().unwrap_or_default();
@@ -187,17 +178,22 @@ impl<'a> Pass<'a> {
         established: bool,
         memory: &mut ClusterMemory,
     ) -> Result<Secrets, ReconcileError> {
-        secrets::ensure(
+        let generation = self.cluster.metadata.generation;
+        if let Some(checked) = &memory.checked
+            && checked.is_fresh(generation, Instant::now())
+        {
+            return Ok(checked.found.clone());
+        }
+        let found = secrets::ensure(
             self.applier.client,
             self.applier.metrics,
             self.cluster,
-            secrets::Mode {
-                create: self.standstill.is_none(),
-                established,
-            },
+            secrets::Mode { create: self.standstill.is_none(), established },
             memory,
         )
-        .await
+        .await?;
+        memory.checked = Some(Checked::new(generation, &found));
+        Ok(found)
     }
 
     fn wish(&self) -> Wish {
@@ -205,19 +201,11 @@ impl<'a> Pass<'a> {
         Wish {
             replicas: if spec.stopped { 0 } else { spec.replicas.max(0) },
             paused: self.standstill.is_some(),
-            min_ready: Duration::from_secs(
-                u64::try_from(spec.rollout.min_ready_seconds).unwrap_or_default(),
-            ),
+            min_ready: Duration::from_secs(u64::try_from(spec.rollout.min_ready_seconds).unwrap_or_default()),
         }
     }
 
-    fn inputs(
-        &self,
-        wish: &Wish,
-        running: Option<&StatefulSet>,
-        secrets: &Secrets,
-        class: &Class,
-    ) -> Inputs {
+    fn inputs(&self, wish: &Wish, running: Option<&StatefulSet>, secrets: &Secrets, class: &Class) -> Inputs {
         let fleet = running.map(Fleet::read);
         Inputs {
             operator_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -263,19 +251,9 @@ impl<'a> Pass<'a> {
     }
 
     async fn ask_hubs(&self, secrets: &Secrets, pods: &[HubPod], memory: &mut ClusterMemory) {
-        let missing = format!(
-            "Secret {} holds no admin key",
-            names::effective_api_secret(self.cluster)
-        );
+        let missing = format!("Secret {} holds no admin key", names::effective_api_secret(self.cluster));
         let key = secrets.admin_key.as_deref().ok_or(missing.as_str());
-        hubs::ask(
-            self.shared.hub_admin.as_ref(),
-            self.applier.metrics,
-            key,
-            pods,
-            &mut memory.hubs,
-        )
-        .await;
+        hubs::ask(self.shared.hub_admin.as_ref(), self.applier.metrics, key, pods, &mut memory.hubs).await;
     }
 
     async fn write_status(
@@ -312,17 +290,13 @@ impl<'a> Pass<'a> {
             Step::DeletePod(victim) => {
                 let namespace = self.applier.namespace;
                 tracing::info!(namespace, cluster = self.name, pod = victim.name, "replacing");
-                act::delete_pod(self.applier.client, self.applier.metrics, namespace, victim)
-                    .await?;
+                act::delete_pod(self.applier.client, self.applier.metrics, namespace, victim).await?;
                 let what = plan.operation.as_ref().map_or("", |operation| &operation.message);
                 self.normal(Action::Pods, "ReplacingPod", what.to_owned()).await;
                 Ok(())
             }
             Step::SetReplicas { from, to } => {
-                let inputs = Inputs {
-                    replicas: *to,
-                    ..inputs.clone()
-                };
+                let inputs = Inputs { replicas: *to, ..inputs.clone() };
                 let children = desired::children(self.cluster, &inputs)
                     .map_err(|error| ReconcileError::Spec(error.to_string()))?;
                 let mut found = Children::default();

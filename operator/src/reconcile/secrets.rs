@@ -1,6 +1,7 @@
 //! Secrets: generated ones are created once and then left alone; named ones are checked.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -27,7 +28,7 @@ pub struct SpecFault {
 }
 
 /// What is known of the Secrets of a resource.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Secrets {
     /// Generated ones created in this pass.
     pub created: Vec<String>,
@@ -41,6 +42,41 @@ pub struct Secrets {
     pub admin_key: Option<String>,
     /// A Secret of an earlier resource of this name is about to be collected.
     pub leftover: Option<String>,
+}
+
+/// Secrets are not watched, which would need the right to list them all, but read. During an
+/// operation passes follow each other every second; the Secrets are read less often.
+const READ_EVERY: Duration = Duration::from_secs(5);
+
+/// The last look at the Secrets of a resource.
+#[derive(Debug)]
+pub struct Checked {
+    at: Instant,
+    generation: Option<i64>,
+    /// What was found; what was created then is not told again.
+    pub found: Secrets,
+}
+
+impl Checked {
+    /// A look just taken.
+    #[must_use]
+    pub fn new(generation: Option<i64>, found: &Secrets) -> Self {
+        Self {
+            at: Instant::now(),
+            generation,
+            found: Secrets { created: Vec::new(), recreated: Vec::new(), ..found.clone() },
+        }
+    }
+
+    /// Whether the look still holds: the spec is the same, nothing was wrong, and it is not old.
+    #[must_use]
+    pub fn is_fresh(&self, generation: Option<i64>, now: Instant) -> bool {
+        self.generation == generation
+            && self.found.faults.is_empty()
+            && self.found.leftover.is_none()
+            && self.found.admin_key.is_some()
+            && now.duration_since(self.at) < READ_EVERY
+    }
 }
 
 /// How Secrets are handled in a pass.
@@ -66,9 +102,7 @@ impl Need {
                 && match self {
                     Self::Exactly(name) => key == name,
                     Self::Prefix(prefix) => key.starts_with(prefix),
-                    Self::Suffixes(suffixes) => {
-                        suffixes.iter().any(|suffix| key.ends_with(suffix))
-                    }
+                    Self::Suffixes(suffixes) => suffixes.iter().any(|suffix| key.ends_with(suffix)),
                 }
         })
     }
@@ -111,10 +145,8 @@ pub async fn ensure(
         let Some(name) = secret.metadata.name.clone() else {
             continue;
         };
-        let present = api
-            .get_opt(&name)
-            .await
-            .map_err(ReconcileError::api(format!("reading Secret {name}")))?;
+        let present =
+            api.get_opt(&name).await.map_err(ReconcileError::api(format!("reading Secret {name}")))?;
         let present = match present {
             Some(present) => present,
             None if !mode.create => continue,
@@ -141,10 +173,8 @@ pub async fn ensure(
         }
     }
     for (name, field, needs) in named(cluster) {
-        let present = api
-            .get_opt(&name)
-            .await
-            .map_err(ReconcileError::api(format!("reading Secret {name}")))?;
+        let present =
+            api.get_opt(&name).await.map_err(ReconcileError::api(format!("reading Secret {name}")))?;
         match present {
             None => found.faults.push(SpecFault {
                 reason: reasons::SECRET_MISSING,
@@ -173,17 +203,12 @@ pub async fn ensure(
     Ok(found)
 }
 
-async fn create(
-    api: &Api<Secret>,
-    name: &str,
-    secret: &Secret,
-) -> Result<Secret, ReconcileError> {
+async fn create(api: &Api<Secret>, name: &str, secret: &Secret) -> Result<Secret, ReconcileError> {
     match api.create(&PostParams::default(), secret).await {
         Ok(created) => Ok(created),
-        Err(error) if status_code(&error) == Some(409) => api
-            .get(name)
-            .await
-            .map_err(ReconcileError::api(format!("reading Secret {name}"))),
+        Err(error) if status_code(&error) == Some(409) => {
+            api.get(name).await.map_err(ReconcileError::api(format!("reading Secret {name}")))
+        }
         Err(error) => Err(ReconcileError::api(format!("creating Secret {name}"))(error)),
     }
 }
@@ -202,15 +227,10 @@ fn is_leftover(secret: &Secret, owner: &str) -> bool {
 
 /// The first key of scope `admin`, as the hub reads it: by name, trimmed.
 fn admin_key(secret: &Secret) -> Option<String> {
-    secret
-        .data
-        .as_ref()?
-        .iter()
-        .filter(|(name, _)| name.starts_with("admin"))
-        .find_map(|(_, value)| {
-            let key = std::str::from_utf8(&value.0).ok()?.trim();
-            (!key.is_empty()).then(|| key.to_owned())
-        })
+    secret.data.as_ref()?.iter().filter(|(name, _)| name.starts_with("admin")).find_map(|(_, value)| {
+        let key = std::str::from_utf8(&value.0).ok()?.trim();
+        (!key.is_empty()).then(|| key.to_owned())
+    })
 }
 
 /// Secrets that the spec names: name, field, needed keys.
@@ -227,26 +247,14 @@ fn named(cluster: &WscCluster) -> Vec<(String, &'static str, Vec<Need>)> {
         ));
     }
     if let Some(keys) = &spec.hub.api_keys_secret_ref {
-        named.push((
-            keys.name.clone(),
-            "hub.apiKeysSecretRef",
-            vec![Need::Prefix("admin")],
-        ));
+        named.push((keys.name.clone(), "hub.apiKeysSecretRef", vec![Need::Prefix("admin")]));
     }
     if let Some(external) = &spec.redis.external {
         if let Some(auth) = &external.auth_secret_ref {
-            named.push((
-                auth.name.clone(),
-                "redis.external.authSecretRef",
-                vec![Need::Exactly("password")],
-            ));
+            named.push((auth.name.clone(), "redis.external.authSecretRef", vec![Need::Exactly("password")]));
         }
         if let Some(ca) = &external.tls.ca_secret_ref {
-            named.push((
-                ca.name.clone(),
-                "redis.external.tls.caSecretRef",
-                vec![Need::Exactly("ca.crt")],
-            ));
+            named.push((ca.name.clone(), "redis.external.tls.caSecretRef", vec![Need::Exactly("ca.crt")]));
         }
         if let Some(certificate) = &external.tls.client_cert_secret_ref {
             named.push((
@@ -272,9 +280,7 @@ mod tests {
 
     #[test]
     fn needs_are_met_by_name_and_only_with_a_value() {
-        let data = secret(&json!({"password": "eA==", "main.key": "eA==", "admin-2": ""}))
-            .data
-            .unwrap();
+        let data = secret(&json!({"password": "eA==", "main.key": "eA==", "admin-2": ""})).data.unwrap();
         assert!(Need::Exactly("password").is_met(&data));
         assert!(Need::Suffixes(&[".key", ".pem"]).is_met(&data));
         assert!(!Need::Prefix("admin").is_met(&data), "an empty value is no key");

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::api::WscCluster;
 use crate::api::status::{
-    ConnectionsStatus, EndpointsStatus, NodeState, NodeStatus, OperationPod, OperationStatus,
-    OperationType, WscClusterStatus,
+    ConnectionsStatus, EndpointsStatus, NodeState, NodeStatus, OperationPod, OperationStatus, OperationType,
+    WscClusterStatus,
 };
 use crate::desired;
 use crate::observed::world::{Standing, World};
@@ -31,10 +31,7 @@ const CONNECTIONS_SHARE: i64 = 20;
 pub fn build(previous: &WscClusterStatus, findings: &Findings<'_>, now: Timestamp) -> WscClusterStatus {
     let cluster = findings.cluster;
     let world = findings.world;
-    let revision = world
-        .fleet
-        .as_ref()
-        .and_then(|fleet| fleet.update_revision.as_deref());
+    let revision = world.fleet.as_ref().and_then(|fleet| fleet.update_revision.as_deref());
     let count = |matches: &dyn Fn(&crate::observed::pod::HubPod) -> bool| {
         let count = world.pods.iter().filter(|pod| matches(pod)).count();
         i32::try_from(count).unwrap_or(i32::MAX)
@@ -49,21 +46,12 @@ pub fn build(previous: &WscClusterStatus, findings: &Findings<'_>, now: Timestam
         desired_replicas: findings.wish.replicas,
         ready_replicas: count(&|pod| pod.ready && !pod.terminating),
         updated_replicas: count(&|pod| revision == Some(pod.revision.as_str())),
-        registered_nodes: count(&|pod| {
-            world.hubs.get(&pod.uid).is_some_and(|view| view.registered)
-        }),
-        image: world
-            .fleet
-            .as_ref()
-            .map(|fleet| fleet.image.clone())
-            .filter(|image| !image.is_empty()),
+        registered_nodes: count(&|pod| world.hubs.get(&pod.uid).is_some_and(|view| view.registered)),
+        image: world.fleet.as_ref().map(|fleet| fleet.image.clone()).filter(|image| !image.is_empty()),
         connections: ConnectionsStatus { total, capacity },
         operation: operation(previous.operation.as_ref(), findings.plan, now),
         nodes: nodes(world),
-        endpoints: EndpointsStatus {
-            internal: endpoints.internal,
-            external: endpoints.external,
-        },
+        endpoints: EndpointsStatus { internal: endpoints.internal, external: endpoints.external },
         conditions: previous.conditions.clone(),
     };
     status.phase = Some(conclude(&mut status, previous.phase, findings, now));
@@ -82,11 +70,7 @@ fn nodes(world: &World) -> Vec<NodeStatus> {
                 Standing::Draining => NodeState::Draining,
                 Standing::Active => NodeState::Active,
             };
-            let node = NodeStatus {
-                name: pod.name.clone(),
-                state,
-                revision: pod.revision.clone(),
-            };
+            let node = NodeStatus { name: pod.name.clone(), state, revision: pod.revision.clone() };
             (state == NodeState::Active, pod.ordinal, node)
         })
         .collect();
@@ -95,18 +79,11 @@ fn nodes(world: &World) -> Vec<NodeStatus> {
     nodes.into_iter().map(|(_, _, node)| node).collect()
 }
 
-fn operation(
-    previous: Option<&OperationStatus>,
-    plan: &Plan,
-    now: Timestamp,
-) -> Option<OperationStatus> {
+fn operation(previous: Option<&OperationStatus>, plan: &Plan, now: Timestamp) -> Option<OperationStatus> {
     let Some(planned) = &plan.operation else {
         // The StatefulSet controller has not caught up, so nobody can say that it is over.
         return match plan.step {
-            Step::Wait {
-                hold: Hold::Controller,
-                ..
-            } => previous.cloned(),
+            Step::Wait { hold: Hold::Controller, .. } => previous.cloned(),
             _ => None,
         };
     };
@@ -122,10 +99,7 @@ fn operation(
             .map(|before| before.pods.clone())
             .unwrap_or_default()
             .into_iter()
-            .map(|pod| OperationPod {
-                step: "WaitReady".to_owned(),
-                ..pod
-            })
+            .map(|pod| OperationPod { step: "WaitReady".to_owned(), ..pod })
             .collect(),
     };
     Some(OperationStatus {

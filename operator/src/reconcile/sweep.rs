@@ -35,10 +35,7 @@ pub async fn sweep(
             continue;
         }
         let delete = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(uid.clone()),
-                resource_version: None,
-            }),
+            preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
             ..DeleteParams::background()
         };
         match applier.api(&resource).delete(name, &delete).await {
@@ -55,10 +52,7 @@ pub async fn sweep(
             // Gone, or another object has the name by now.
             Err(error) if matches!(status_code(&error), Some(404 | 409)) => {}
             Err(error) => {
-                return Err(ReconcileError::api(format!(
-                    "deleting {} {name}",
-                    resource.kind
-                ))(error));
+                return Err(ReconcileError::api(format!("deleting {} {name}", resource.kind))(error));
             }
         }
         memory.applied.remove(&key);

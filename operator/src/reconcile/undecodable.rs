@@ -1,11 +1,11 @@
 //! Resources that this release cannot read, for example written by a newer definition. They are
 //! told so, and do not stop the others.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, error_boundary::InvalidObject};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::WscCluster;
@@ -24,18 +24,15 @@ pub async fn report(
     metrics: &Metrics,
     invalid: &InvalidObject,
 ) -> Result<(), ReconcileError> {
-    let (Some(namespace), Some(name)) = (
-        invalid.metadata.namespace.as_deref(),
-        invalid.metadata.name.as_deref(),
-    ) else {
+    let (Some(namespace), Some(name)) =
+        (invalid.metadata.namespace.as_deref(), invalid.metadata.name.as_deref())
+    else {
         return Err(ReconcileError::Incomplete("name"));
     };
     let resource = ApiResource::erase::<WscCluster>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let Some(object) = api
-        .get_opt(name)
-        .await
-        .map_err(ReconcileError::api("reading an undecodable resource"))?
+    let Some(object) =
+        api.get_opt(name).await.map_err(ReconcileError::api("reading an undecodable resource"))?
     else {
         return Ok(());
     };
@@ -53,10 +50,7 @@ pub async fn report(
     });
     api.patch_status(
         name,
-        &PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        },
+        &PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() },
         &Patch::Merge(patch),
     )
     .await

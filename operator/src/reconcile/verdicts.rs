@@ -36,16 +36,8 @@ pub struct Verdict {
 
 impl Verdict {
     /// A verdict.
-    pub fn new(
-        status: impl Into<ConditionStatus>,
-        reason: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            status: status.into(),
-            reason,
-            message: message.into(),
-        }
+    pub fn new(status: impl Into<ConditionStatus>, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status: status.into(), reason, message: message.into() }
     }
 
     fn holds(&self) -> bool {
@@ -112,30 +104,16 @@ pub fn conclude(
         (conditions::REDIS_READY, &redis),
         (conditions::EXPOSURE_READY, &findings.exposure),
     ] {
-        conditions::set(
-            list,
-            type_,
-            verdict.status,
-            verdict.reason,
-            &verdict.message,
-            generation,
-            &time,
-        );
+        conditions::set(list, type_, verdict.status, verdict.reason, &verdict.message, generation, &time);
     }
     for (type_, verdict) in [
-        (conditions::RECONCILING, progressing.holds().then_some(&progressing)),
+        (conditions::RECONCILING, (stalled.is_none() && progressing.holds()).then_some(&progressing)),
         (conditions::STALLED, stalled),
     ] {
         match verdict {
-            Some(verdict) => conditions::set(
-                list,
-                type_,
-                true,
-                verdict.reason,
-                &verdict.message,
-                generation,
-                &time,
-            ),
+            Some(verdict) => {
+                conditions::set(list, type_, true, verdict.reason, &verdict.message, generation, &time)
+            }
             None => conditions::remove(list, type_),
         }
     }
@@ -144,20 +122,11 @@ pub fn conclude(
 
 fn spec_valid(findings: &Findings<'_>) -> Verdict {
     match findings.faults.first() {
-        None => Verdict::new(
-            true,
-            reasons::AS_EXPECTED,
-            "the spec can be carried out",
-        ),
+        None => Verdict::new(true, reasons::AS_EXPECTED, "the spec can be carried out"),
         Some(first) => Verdict::new(
             false,
             first.reason,
-            findings
-                .faults
-                .iter()
-                .map(|fault| fault.message.as_str())
-                .collect::<Vec<_>>()
-                .join("; "),
+            findings.faults.iter().map(|fault| fault.message.as_str()).collect::<Vec<_>>().join("; "),
         ),
     }
 }
@@ -171,15 +140,10 @@ fn redis(findings: &Findings<'_>) -> Verdict {
             "no node runs, so nobody can say; the nodes report on Redis once there are replicas",
         ),
         RedisHealth::Unknown => {
-            let cause = findings
-                .world
-                .hubs
-                .values()
-                .find_map(|view| view.answer.as_ref().err())
-                .map_or_else(
-                    || "no node has reported yet".to_owned(),
-                    |error| format!("no node has reported yet; {error}"),
-                );
+            let cause = findings.world.hubs.values().find_map(|view| view.answer.as_ref().err()).map_or_else(
+                || "no node has reported yet".to_owned(),
+                |error| format!("no node has reported yet; {error}"),
+            );
             Verdict::new(ConditionStatus::Unknown, reasons::UNKNOWN, cause)
         }
         RedisHealth::Up { nodes } => {
@@ -189,27 +153,15 @@ fn redis(findings: &Findings<'_>) -> Verdict {
                 }
                 _ => "",
             };
-            Verdict::new(
-                true,
-                reasons::AS_EXPECTED,
-                format!("{nodes} nodes reach Redis{kept}"),
-            )
+            Verdict::new(true, reasons::AS_EXPECTED, format!("{nodes} nodes reach Redis{kept}"))
         }
-        RedisHealth::Down {
-            fault,
-            error,
-            nodes,
-            answered,
-        } => {
+        RedisHealth::Down { fault, error, nodes, answered } => {
             let (reason, advice) = redis_advice(*fault, findings.cluster);
             let listed = nodes.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
             Verdict::new(
                 false,
                 reason,
-                format!(
-                    "{} of {answered} nodes cannot use Redis ({listed}): {error}; {advice}",
-                    nodes.len()
-                ),
+                format!("{} of {answered} nodes cannot use Redis ({listed}): {error}; {advice}", nodes.len()),
             )
         }
     }
@@ -270,11 +222,18 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
         };
         return Verdict::new(true, reason, operation.message.clone());
     }
+    if let Some(fault) = findings.faults.first() {
+        return Verdict::new(
+            false,
+            fault.reason,
+            format!("held until the spec can be carried out: {}", fault.message),
+        );
+    }
     if let Some(first) = findings.pending.first() {
         return Verdict::new(true, reasons::STARTING, first.clone());
     }
     let census = Tally::of(findings);
-    if findings.faults.is_empty() && findings.plan.stuck.is_none() && census.starting > 0 {
+    if findings.plan.stuck.is_none() && census.starting > 0 {
         return Verdict::new(
             true,
             reasons::STARTING,
@@ -318,18 +277,9 @@ fn degraded(findings: &Findings<'_>) -> Verdict {
 }
 
 fn available(findings: &Findings<'_>) -> Verdict {
-    let serving = findings
-        .world
-        .pods
-        .iter()
-        .filter(|pod| pod.ready && !pod.terminating)
-        .count();
+    let serving = findings.world.pods.iter().filter(|pod| pod.ready && !pod.terminating).count();
     if serving > 0 {
-        return Verdict::new(
-            true,
-            reasons::AS_EXPECTED,
-            format!("{serving} nodes serve clients"),
-        );
+        return Verdict::new(true, reasons::AS_EXPECTED, format!("{serving} nodes serve clients"));
     }
     match no_replicas(findings) {
         Some(verdict) => verdict,
@@ -349,13 +299,8 @@ fn no_replicas(findings: &Findings<'_>) -> Option<Verdict> {
             "stopped; set spec.stopped to false to serve clients again",
         ));
     }
-    (findings.wish.replicas == 0).then(|| {
-        Verdict::new(
-            false,
-            reasons::NO_REPLICAS,
-            "spec.replicas is 0; raise it to serve clients",
-        )
-    })
+    (findings.wish.replicas == 0)
+        .then(|| Verdict::new(false, reasons::NO_REPLICAS, "spec.replicas is 0; raise it to serve clients"))
 }
 
 fn standing_still(standstill: Standstill, status: impl Into<ConditionStatus>) -> Verdict {
@@ -384,16 +329,8 @@ struct Tally {
 impl Tally {
     fn of(findings: &Findings<'_>) -> Self {
         let world = findings.world;
-        let revision = world
-            .fleet
-            .as_ref()
-            .and_then(|fleet| fleet.update_revision.as_deref());
-        let mut tally = Self {
-            missing: 0,
-            starting: 0,
-            old: 0,
-            unregistered: 0,
-        };
+        let revision = world.fleet.as_ref().and_then(|fleet| fleet.update_revision.as_deref());
+        let mut tally = Self { missing: 0, starting: 0, old: 0, unregistered: 0 };
         for ordinal in 0..findings.wish.replicas {
             let Some(pod) = world.pod(ordinal) else {
                 tally.missing += 1;
@@ -450,10 +387,7 @@ fn ready(
         return Verdict::new(
             false,
             reasons::PODS_NOT_READY,
-            format!(
-                "{} of {wanted} pods are not Ready",
-                tally.starting - tally.unregistered
-            ),
+            format!("{} of {wanted} pods are not Ready", tally.starting - tally.unregistered),
         );
     }
     if tally.unregistered > 0 {
@@ -466,11 +400,7 @@ fn ready(
             ),
         );
     }
-    let lagging = findings
-        .world
-        .fleet
-        .as_ref()
-        .is_none_or(|fleet| !fleet.current);
+    let lagging = findings.world.fleet.as_ref().is_none_or(|fleet| !fleet.current);
     if tally.old > 0 || lagging {
         return Verdict::new(
             false,
@@ -486,11 +416,7 @@ fn ready(
     if progressing.holds() {
         return not(progressing);
     }
-    Verdict::new(
-        true,
-        reasons::AS_EXPECTED,
-        format!("all {wanted} pods are Ready, current and registered"),
-    )
+    Verdict::new(true, reasons::AS_EXPECTED, format!("all {wanted} pods are Ready, current and registered"))
 }
 
 fn phase(
