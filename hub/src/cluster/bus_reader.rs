@@ -245,3 +245,119 @@ impl Reply for RemoteReply {
         let _ = self.outbox.push(Channel::Node(self.target.node), envelope, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::{
+        cluster::{RedisSettings, batcher::BatchLimits},
+        identity::UserId,
+        protocol::envelope_batch::{BatchHeader, append},
+    };
+
+    const OWN: &str = "chat-0#k3x9.1";
+
+    fn reader() -> (BusReader, Hearing) {
+        let redis = RedisSettings {
+            url: "redis://127.0.0.1:1".to_owned(),
+            username_file: None,
+            password_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        };
+        let counters = Arc::new(BusCounters::default());
+        let reader = BusReader {
+            address: Arc::new(RedisAddress::new(redis).unwrap()),
+            keys: KeySpace::new("t:"),
+            standing: Arc::new(Standing::new(OWN.parse().unwrap(), Duration::from_millis(50))),
+            outbox: Arc::new(Outbox::new(BatchLimits::default(), Arc::clone(&counters))),
+            // Its workers are gone, so every delivery is refused.
+            shards: Shards::new().0,
+            counters,
+            probe_interval: Duration::from_secs(1),
+            silence: Duration::from_secs(1),
+        };
+        let long_ago = Instant::now() - Duration::from_secs(9);
+        let hearing = Hearing {
+            node_channel: "t:node:{chat-0}".to_owned(),
+            heard_node: long_ago,
+            heard_broadcast: long_ago,
+            sequences: HashMap::new(),
+            complained: None,
+        };
+        (reader, hearing)
+    }
+
+    fn batch(source: &str, sequence: u64, kind: Kind) -> Bytes {
+        let mut out = BytesMut::new();
+        BatchHeader { source: source.parse().unwrap(), sequence }.encode(&mut out);
+        let subject = Some(UserId::new("alice").unwrap());
+        append(&Envelope { kind, wants_report: true, number: 1, subject, payload: Bytes::new() }, &mut out);
+        out.freeze()
+    }
+
+    #[test]
+    fn a_node_whose_lease_lapsed_drops_what_comes() {
+        let (reader, mut hearing) = reader();
+        reader.take(batch("chat-1#z.1", 1, Kind::Deliver), false, &mut hearing);
+        assert_eq!(reader.counters.dropped_unregistered.get(), 1, "never registered");
+        reader.standing.beat_worked(Instant::now(), true);
+        reader.take(batch("chat-1#z.1", 2, Kind::Deliver), false, &mut hearing);
+        assert_eq!(reader.counters.batches_received.get(), 1);
+        reader.standing.beat_worked(Instant::now() - Duration::from_millis(50), false);
+        reader.take(batch("chat-1#z.1", 3, Kind::Deliver), false, &mut hearing);
+        assert_eq!(reader.counters.dropped_unregistered.get(), 2, "a resumed process");
+        assert_eq!(reader.counters.batches_received.get(), 1);
+    }
+
+    #[test]
+    fn missing_batches_are_counted_per_channel_and_life() {
+        let (reader, mut hearing) = reader();
+        reader.standing.beat_worked(Instant::now() + Duration::from_secs(9), true);
+        for (source, sequence, broadcast, gaps) in [
+            ("chat-1#z.1", 5, false, 0),
+            ("chat-1#z.1", 6, false, 0),
+            ("chat-1#z.1", 1, true, 0),
+            ("chat-1#z.1", 9, false, 2),
+            ("chat-1#z.2", 3, false, 2),
+            ("chat-1#z.1", 3, true, 3),
+            ("chat-1#z.1", 2, true, 3),
+        ] {
+            reader.take(batch(source, sequence, Kind::Hello), broadcast, &mut hearing);
+            assert_eq!(reader.counters.gaps.get(), gaps, "{source} {sequence}");
+        }
+    }
+
+    #[test]
+    fn the_own_copy_is_a_sign_of_life_in_any_of_ones_lives_and_nothing_else() {
+        let (reader, mut hearing) = reader();
+        let before = hearing.heard_node;
+        reader.take(batch("chat-0#k3x9.7", 1, Kind::Broadcast), true, &mut hearing);
+        assert!(hearing.heard_broadcast > before && hearing.heard_node == before);
+        reader.take(batch(OWN, 1, Kind::Hello), false, &mut hearing);
+        assert!(hearing.heard_node > before);
+        assert_eq!(
+            (reader.counters.batches_received.get(), reader.counters.dropped_unregistered.get()),
+            (0, 0)
+        );
+        reader.take(batch("chat-0#other.1", 1, Kind::Broadcast), true, &mut hearing);
+        assert_eq!(reader.counters.dropped_unregistered.get(), 1, "another process of the same id");
+    }
+
+    #[test]
+    fn an_envelope_that_finds_no_room_is_reported_as_overloaded() {
+        let (reader, mut hearing) = reader();
+        reader.standing.beat_worked(Instant::now() + Duration::from_secs(9), true);
+        reader.take(batch("chat-1#z.1", 4, Kind::Deliver), true, &mut hearing);
+        assert_eq!(reader.counters.dropped_inbound.get(), 1);
+        let own: NodeInstance = OWN.parse().unwrap();
+        let out = reader.outbox.next_batch(&own, Instant::now()).unwrap();
+        let report = Batch::decode(out.bytes).unwrap().envelopes.remove(0).unwrap();
+        assert_eq!(report.number, return_address(&"z.1".parse().unwrap(), true));
+        let expected = Report { batch: 4, index: 0, status: ReportStatus::Overloaded, count: 0 };
+        assert_eq!(Report::decode(&report.payload), Ok(expected));
+    }
+}

@@ -1,6 +1,9 @@
 //! Puts the pieces of a cluster together.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -153,6 +156,7 @@ impl ClusterTasks {
     /// Starts everything on `tracker`. `connections` counts the open connections of this node, for its record. When
     /// `shutdown` is cancelled the node gives its lease up and cleans up after itself for at most 2 s; its sessions are
     /// to be closed before.
+    #[expect(clippy::needless_pass_by_value, reason = "the tasks keep it, as they keep the rest")]
     pub fn run(
         self,
         inbound: Arc<dyn Inbound>,
@@ -247,7 +251,9 @@ impl Leaving {
         };
         match left {
             Ok(()) => tracing::info!(%instance, "left the cluster"),
-            Err(error) => tracing::warn!(%instance, %error, "leaving the cluster failed, the lease will lapse"),
+            Err(error) => {
+                tracing::warn!(%instance, %error, "leaving the cluster failed, the lease will lapse");
+            }
         }
     }
 }

@@ -52,7 +52,8 @@ impl LeaseView {
         let held = self.read(&asked).await?;
         let mut seen = self.seen.lock();
         seen.retain(|_, until| *until > now);
-        for (instance, (_, left)) in asked.into_iter().zip(held).filter_map(|(i, held)| held.map(|h| (i, h))) {
+        for (instance, (_, left)) in asked.into_iter().zip(held).filter_map(|(i, held)| held.map(|h| (i, h)))
+        {
             seen.insert(instance.clone(), now + left.min(BELIEF));
             live.insert(instance);
         }

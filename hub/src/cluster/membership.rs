@@ -149,7 +149,10 @@ impl Membership {
     async fn extend(&self) -> Result<bool, Setback> {
         let instance = self.standing.instance();
         let mut script = scripts::HEARTBEAT.key(self.keys.lease(&instance.node));
-        script.arg(self.record(&instance)?).arg(millis(self.settings.lease)).arg(instance.incarnation.to_string());
+        script
+            .arg(self.record(&instance)?)
+            .arg(millis(self.settings.lease))
+            .arg(instance.incarnation.to_string());
         let (answer, holder): (u8, String) =
             self.link.script(&script).await.map_err(|f| self.setback(f.error))?;
         match answer {
@@ -158,7 +161,7 @@ impl Membership {
             _ => {
                 self.end_life("another process holds the lease");
                 self.standing.supersede();
-                return Err(self.superseded_by(serde_json::from_str(&holder).ok()));
+                return Err(self.superseded_by(serde_json::from_str(&holder).ok().as_ref()));
             }
         }
         Ok(false)
@@ -187,7 +190,7 @@ impl Membership {
         let holder: Option<NodeRecord> = serde_json::from_str(&holder).ok();
         if !first {
             self.standing.supersede();
-            return Err(self.superseded_by(holder));
+            return Err(self.superseded_by(holder.as_ref()));
         }
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         let error = RegistryError::NodeIdInUse(format!(
@@ -245,19 +248,20 @@ impl Membership {
 
     fn record(&self, instance: &NodeInstance) -> Result<String, Setback> {
         let record = self.source.record(instance.incarnation.clone());
-        serde_json::to_string(&record)
-            .map_err(|e| self.setback(RegistryError::Other(format!("the node record cannot be written: {e}"))))
+        serde_json::to_string(&record).map_err(|e| {
+            self.setback(RegistryError::Other(format!("the node record cannot be written: {e}")))
+        })
     }
 
     fn setback(&self, error: RegistryError) -> Setback {
         Setback { error, again: self.settings.heartbeat_interval.min(REGISTER_AGAIN) }
     }
 
-    fn superseded_by(&self, holder: Option<NodeRecord>) -> Setback {
+    fn superseded_by(&self, holder: Option<&NodeRecord>) -> Setback {
         self.setback(RegistryError::NodeIdInUse(format!(
             "node {} was taken over by {}; this process must end",
             self.settings.node,
-            describe(holder.as_ref())
+            describe(holder)
         )))
     }
 }

@@ -291,7 +291,8 @@ impl Outbox {
         let mut state = self.state.lock();
         for channel in [Channel::Node(source.node.clone()), Channel::Broadcast] {
             let key = BatchKey { channel, sequence: report.batch };
-            let taken = state.slabs.resolve(&key, report.index, address, |waiter| waiter.take(source, answer));
+            let taken =
+                state.slabs.resolve(&key, report.index, address, |waiter| waiter.take(source, answer));
             if let Some(waiter) = taken {
                 waiter.finish(answer);
                 return;

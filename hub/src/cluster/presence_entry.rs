@@ -127,7 +127,9 @@ mod tests {
         let user = UserId::new("alice").unwrap();
         let (a, b) = ("01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW");
         let entry = |seq: u8| {
-            format!(r#"{{"seq":{seq},"connected_at":1500,"client_id":"phone","remote_address":"10.0.0.1:9"}}"#)
+            format!(
+                r#"{{"seq":{seq},"connected_at":1500,"client_id":"phone","remote_address":"10.0.0.1:9"}}"#
+            )
         };
         let pairs = [
             pair("ver", "1732356000000123"),

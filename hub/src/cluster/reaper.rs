@@ -8,14 +8,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BusCounters,
-    key_space::KeySpace,
-    lease_view::LeaseView,
-    membership::millis,
-    presence_entry::field_prefix,
-    redis_link::RedisLink,
-    registry_error::RegistryError,
-    scripts,
+    BusCounters, key_space::KeySpace, lease_view::LeaseView, membership::millis,
+    presence_entry::field_prefix, redis_link::RedisLink, registry_error::RegistryError, scripts,
     standing::Standing,
 };
 use crate::identity::{NodeInstance, UserId};

@@ -17,12 +17,15 @@ use super::{
     membership::Membership,
     presence_entry::{UserHash, banned, entry_json, field, field_prefix},
     redis_link::{CommandFailure, RedisLink},
+    registry_error::RegistryError,
     scripts,
     standing::Standing,
 };
 use crate::{
     identity::{ConnectionId, NodeInstance, UserId},
-    routing::ports::{ConnectionRecord, Directory, DirectoryError, NodeRecord, NodeStatus, Presence, Registration},
+    routing::ports::{
+        ConnectionRecord, Directory, DirectoryError, NodeRecord, NodeStatus, Presence, Registration,
+    },
 };
 
 /// Users share this many slots; what one slot holds is done one after the other.
@@ -98,10 +101,10 @@ impl RedisDirectory {
     /// The instance under which entries may be written now.
     fn instance(&self) -> Result<NodeInstance, DirectoryError> {
         self.standing.holds(Instant::now()).ok_or_else(|| {
-            let why = self.link.why_down().map_or_else(
-                || "other: this node is not registered".to_owned(),
-                |error| error.to_string(),
-            );
+            let why = self
+                .link
+                .why_down()
+                .map_or_else(|| "other: this node is not registered".to_owned(), |error| error.to_string());
             DirectoryError::Unavailable(why)
         })
     }
@@ -114,10 +117,11 @@ impl RedisDirectory {
         index.arg(self.keys.user_index(&instance)).arg(record.user.as_str());
         let mut script = scripts::CONNECT.key(self.keys.connections(&record.user));
         script.key(self.keys.ban(&record.user)).arg(field(&instance, record.connection)).arg(entry);
-        let answer = self.link.command_then_script::<redis::Value>(&index, &script).await.map_err(|failure| {
-            self.standing.note_failed_write();
-            unavailable(failure)
-        })?;
+        let answer =
+            self.link.command_then_script::<redis::Value>(&index, &script).await.map_err(|failure| {
+                self.standing.note_failed_write();
+                DirectoryError::from(failure)
+            })?;
         let hash = match connect_answer(answer)? {
             ConnectAnswer::Hash(pairs) => UserHash::parse(&record.user, &pairs),
             ConnectAnswer::Banned(text, left_ms) => return Err(banned(&text, left_ms)),
@@ -127,8 +131,7 @@ impl RedisDirectory {
 
     async fn filter(&self, hash: UserHash) -> Result<Presence, DirectoryError> {
         let live = self.leases.live(&hash.instances()).await;
-        let live = live.map_err(|error| DirectoryError::Unavailable(error.to_string()))?;
-        Ok(hash.presence(&live))
+        Ok(hash.presence(&live?))
     }
 
     /// Removes an entry, and the user from the index when none of this instance is left.
@@ -141,11 +144,11 @@ impl RedisDirectory {
         let _slot = self.slot(user).lock().await;
         let mut script = scripts::DISCONNECT.key(self.keys.connections(user));
         script.arg(field(instance, connection)).arg(field_prefix(instance));
-        let left_here: u64 = self.link.script(&script).await.map_err(unavailable)?;
+        let left_here: u64 = self.link.script(&script).await?;
         if left_here == 0 {
             let mut index = redis::cmd("SREM");
             index.arg(self.keys.user_index(instance)).arg(user.as_str());
-            self.link.command::<()>(&index).await.map_err(unavailable)?;
+            self.link.command::<()>(&index).await?;
         }
         Ok(())
     }
@@ -192,7 +195,7 @@ impl Directory for RedisDirectory {
         async move {
             let mut command = redis::cmd("HGETALL");
             command.arg(self.keys.connections(user));
-            let pairs: Vec<(String, String)> = self.link.command(&command).await.map_err(unavailable)?;
+            let pairs: Vec<(String, String)> = self.link.command(&command).await?;
             self.filter(UserHash::parse(user, &pairs)).await
         }
         .boxed()
@@ -200,11 +203,8 @@ impl Directory for RedisDirectory {
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
         async move {
-            let unavailable = |error: super::registry_error::RegistryError| {
-                DirectoryError::Unavailable(error.to_string())
-            };
-            let listed = self.leases.listed().await.map_err(unavailable)?;
-            let held = self.leases.read(&listed).await.map_err(unavailable)?;
+            let listed = self.leases.listed().await?;
+            let held = self.leases.read(&listed).await?;
             let mut records: Vec<_> = held.into_iter().flatten().map(|(record, _)| record).collect();
             records.sort_by(|a, b| a.id.cmp(&b.id));
             Ok(records)
@@ -214,17 +214,23 @@ impl Directory for RedisDirectory {
 
     fn set_status(&self, status: NodeStatus) -> BoxFuture<'_, Result<(), DirectoryError>> {
         async move {
-            self.membership
-                .set_status(status)
-                .await
-                .map_err(|error| DirectoryError::Unavailable(error.to_string()))
+            self.membership.set_status(status).await?;
+            Ok(())
         }
         .boxed()
     }
 }
 
-fn unavailable(failure: CommandFailure) -> DirectoryError {
-    DirectoryError::Unavailable(failure.error.to_string())
+impl From<RegistryError> for DirectoryError {
+    fn from(error: RegistryError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<CommandFailure> for DirectoryError {
+    fn from(failure: CommandFailure) -> Self {
+        failure.error.into()
+    }
 }
 
 /// What the connect script said.
@@ -234,7 +240,9 @@ enum ConnectAnswer {
 }
 
 fn connect_answer(answer: redis::Value) -> Result<ConnectAnswer, DirectoryError> {
-    let strange = |e: redis::ParsingError| DirectoryError::Unavailable(format!("other: the connect script answered: {e}"));
+    let strange = |e: redis::ParsingError| {
+        DirectoryError::Unavailable(format!("other: the connect script answered: {e}"))
+    };
     let parts: Vec<redis::Value> = redis::from_redis_value(answer).map_err(strange)?;
     let mut parts = parts.into_iter();
     let mut next = || parts.next().unwrap_or(redis::Value::Nil);

@@ -21,10 +21,12 @@ use super::{
     registry_error::{RegistryError, ends_connection, is_refusal},
 };
 
-/// Longest a connect with its handshake may take. Two of them fit into the 5 s in which a node must be back.
+/// Longest a connect with its handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest Redis may think about one command; a Redis that takes longer cannot keep a lease alive.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two signs of life on a connection, so that one that ended is replaced before it is needed.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 /// A connection that lived this long was good, so the next failure begins with the shortest pause again.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
@@ -42,13 +44,14 @@ impl RedisAddress {
     /// # Errors
     /// What is wrong with it, without the URL itself, as it may hold a password.
     pub(super) fn new(settings: RedisSettings) -> Result<Self, String> {
-        let info = settings
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(|_| "the redis url must look like redis://host:6379 or rediss://host:6379".to_owned())?;
+        let info =
+            settings.url.as_str().into_connection_info().map_err(|_| {
+                "the redis url must look like redis://host:6379 or rediss://host:6379".to_owned()
+            })?;
         let text = match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                format!("{host}:{port}")
+            }
             _ => return Err("the redis url must begin with redis:// or rediss://".to_owned()),
         };
         if settings.cert_file.is_some() != settings.key_file.is_some() {
@@ -73,9 +76,10 @@ impl RedisAddress {
         let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
         let client = if tls && (ca_file.is_some() || cert_file.is_some()) {
             let client_tls = match (cert_file, key_file) {
-                (Some(cert), Some(key)) => {
-                    Some(ClientTlsConfig { client_cert: read_pem(cert).await?, client_key: read_pem(key).await? })
-                }
+                (Some(cert), Some(key)) => Some(ClientTlsConfig {
+                    client_cert: read_pem(cert).await?,
+                    client_key: read_pem(key).await?,
+                }),
                 _ => None,
             };
             let root_cert = match ca_file {
@@ -90,10 +94,11 @@ impl RedisAddress {
         Ok(client)
     }
 
+    /// The whole attempt is bounded here rather than by the client library, which does not bound a subscription.
     async fn connect(&self) -> Result<MultiplexedConnection, RegistryError> {
         let client = self.client().await?;
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_connection_timeout(None)
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let connecting = async {
             let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
@@ -121,6 +126,13 @@ impl RedisAddress {
     ) -> Result<T, RegistryError> {
         match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
             Ok(done) => done.map_err(|e| self.classify(&e)),
+            // A Redis without TLS waits for ever for the end of what it takes for a command.
+            Err(_) if matches!(self.info.addr(), ConnectionAddr::TcpTls { .. }) => {
+                Err(RegistryError::Unreachable(format!(
+                    "redis at {} did not answer in time; check that it runs, can be reached from here and speaks tls",
+                    self.text
+                )))
+            }
             Err(_) => Err(self.classify(&std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
         }
     }
@@ -139,9 +151,9 @@ async fn read_secret(path: &Path) -> Result<String, String> {
 }
 
 async fn read_pem(path: &Path) -> Result<Vec<u8>, RegistryError> {
-    tokio::fs::read(path)
-        .await
-        .map_err(|e| RegistryError::Tls(format!("the certificate file {} cannot be read: {e}", path.display())))
+    tokio::fs::read(path).await.map_err(|e| {
+        RegistryError::Tls(format!("the certificate file {} cannot be read: {e}", path.display()))
+    })
 }
 
 /// Whether the link can be used now.
@@ -187,13 +199,15 @@ impl RedisLink {
                     let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
                     let since = Instant::now();
                     self.state.send_replace(LinkState::Up { generation, connection });
-                    while self.is_up() {
+                    let ping = redis::cmd("PING");
+                    while self.is_up() && !shutdown.is_cancelled() {
                         tokio::select! {
-                            () = shutdown.cancelled() => break,
+                            () = shutdown.cancelled() => {}
                             () = self.ended.notified() => {}
-                        }
-                        if shutdown.is_cancelled() {
-                            break;
+                            () = tokio::time::sleep(KEEPALIVE) => {
+                                // A failure has already changed the state.
+                                let _ = self.command::<()>(&ping).await;
+                            }
                         }
                     }
                     if since.elapsed() >= GOOD_AFTER {
@@ -225,7 +239,7 @@ impl RedisLink {
         }
     }
 
-    /// Returns when the link has gone up or down since the last call with the same `seen`.
+    /// Hears the link go up or down.
     pub(super) fn watch(&self) -> LinkWatch {
         LinkWatch(self.state.subscribe())
     }

@@ -1,6 +1,6 @@
 //! Why the registry cannot be used, in words for whoever has to repair it.
 
-use std::io;
+use std::{error::Error, io, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -86,8 +86,12 @@ pub(super) fn is_refusal(error: &RedisError) -> bool {
 }
 
 fn is_tls(error: &RedisError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(at) = source {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(mut at) = source {
+        // The client library wraps what it got in an `Arc`, which as an error hides the type inside.
+        if let Some(shared) = at.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+            at = &**shared;
+        }
         if at.is::<rustls::Error>() || at.is::<rustls::pki_types::InvalidDnsNameError>() {
             return true;
         }

@@ -92,8 +92,9 @@ pub(super) static DISCONNECT: LazyLock<Script> = LazyLock::new(|| Script::new(&r
 
 /// Removes all connections of an instance. `KEYS[1]` connections, `ARGV[1]` unused, `ARGV[2]` the instance's part of
 /// fields with its slash. Returns how many were removed.
-pub(super) static SWEEP: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&remove("string.sub(k, 1, #ARGV[2]) == ARGV[2]").replace("return here", "return gone")));
+pub(super) static SWEEP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&remove("string.sub(k, 1, #ARGV[2]) == ARGV[2]").replace("return here", "return gone"))
+});
 
 fn remove(which: &str) -> String {
     r"

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Envelopes that may wait for one worker.
-const QUEUE_ITEMS: usize = 4096;
+const QUEUE_ITEMS: usize = 16_384;
 /// Payload bytes that may wait for one worker.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// Answers one worker may be waiting for before it takes no more envelopes.

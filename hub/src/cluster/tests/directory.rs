@@ -50,7 +50,8 @@ async fn the_hash_holds_what_the_contract_says() {
     let written = node.directory.connect(record.clone()).await.unwrap();
     let hash: HashMap<String, String> = redis.command(&["HGETALL", "t:{u:alice}:conn"]).await;
     let field = format!("{}/{}", node.instance(), record.connection);
-    let expected = r#"{"seq":1,"connected_at":1732356000123,"client_id":"phone","remote_address":"127.0.0.1:4711"}"#;
+    let expected =
+        r#"{"seq":1,"connected_at":1732356000123,"client_id":"phone","remote_address":"127.0.0.1:4711"}"#;
     assert_eq!(hash[&field], expected);
     assert_eq!(hash["seq"], "1");
     let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();

@@ -16,9 +16,10 @@ pub(super) struct RedisServer {
 }
 
 impl RedisServer {
+    /// `{port}` in an argument stands for the port.
     pub(super) async fn start(arguments: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let arguments = arguments.iter().map(|a| a.replace("{port}", &port.to_string())).collect();
         let mut server = Self { port, arguments, child: None };
         server.start_again().await;
         server
@@ -26,7 +27,16 @@ impl RedisServer {
 
     pub(super) async fn start_again(&mut self) {
         let child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .args(&self.arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -15,7 +15,9 @@ use crate::{
     cluster::{BusCounters, ClusterParts, ClusterSettings, RedisSettings, build},
     identity::{ClientId, ConnectionId, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, Kind, ReportStatus},
-    routing::ports::{Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, Presence, Registration},
+    routing::ports::{
+        Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, Presence, Registration,
+    },
 };
 
 /// Short enough for tests, in the proportion of the defaults.
@@ -89,7 +91,8 @@ impl TestNode {
     }
 
     pub(super) fn run(parts: ClusterParts) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let received = Arc::new(Recorder::default());
         let ClusterParts { bus, directory, counters, tasks } = parts;
@@ -169,7 +172,13 @@ pub(super) fn record(user: &UserId) -> ConnectionRecord {
 
 pub(super) fn envelope(kind: Kind, number: u64, subject: &str) -> Envelope {
     let subject = (!subject.is_empty()).then(|| user(subject));
-    Envelope { kind, wants_report: false, number, subject, payload: Bytes::from_static(b"{\"content\":\"hi\"}") }
+    Envelope {
+        kind,
+        wants_report: false,
+        number,
+        subject,
+        payload: Bytes::from_static(b"{\"content\":\"hi\"}"),
+    }
 }
 
 /// Waits until a condition holds.
