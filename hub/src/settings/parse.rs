@@ -14,6 +14,9 @@ use crate::{identity::NodeId, local::outbound_queue::QueueLimits};
 /// Descriptors kept for listeners, Redis, files.
 const RESERVED_FILES: u64 = 512;
 
+/// What the hub's own fields can add to a message, in bytes: ids of at most 128 characters each, and a time.
+const FRAME_OVERHEAD: usize = 1024;
+
 /// Why the program does not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
@@ -208,6 +211,13 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         messages: reader.size("WSC_MESSAGE_BUFFER_SIZE", 1024, 1, 1_000_000),
     };
     let max_message_bytes = reader.size("WSC_MAX_MESSAGE_BYTES", 65_536, 128, 1 << 24);
+    if queue.bytes < max_message_bytes.saturating_add(FRAME_OVERHEAD) {
+        let least = max_message_bytes.saturating_add(FRAME_OVERHEAD);
+        reader.problem(
+            "WSC_OUTBOUND_QUEUE_BYTES",
+            format!("{} cannot hold one message of WSC_MAX_MESSAGE_BYTES, needed are {least}", queue.bytes),
+        );
+    }
     let log = log(reader, dev, around);
     Some(Settings {
         node_ip: reader
@@ -348,12 +358,14 @@ fn auth(reader: &mut Reader<'_>, dev: bool) -> AuthSettings {
 fn origins(text: &str) -> Result<Vec<String>, String> {
     let origins: Vec<String> =
         text.split(',').map(|o| o.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
+    let scheme_char = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
     let good = |origin: &str| {
         origin == "*"
-            || ["http://", "https://"].iter().any(|scheme| {
-                origin
-                    .strip_prefix(scheme)
-                    .is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '@']))
+            || origin.split_once("://").is_some_and(|(scheme, host)| {
+                scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && scheme.chars().all(scheme_char)
+                    && !host.is_empty()
+                    && !host.contains(['/', ' ', '@'])
             })
     };
     match origins.iter().find(|origin| !good(origin)) {
@@ -364,10 +376,13 @@ fn origins(text: &str) -> Result<Vec<String>, String> {
 
 fn log(reader: &mut Reader<'_>, dev: bool, around: &Surroundings) -> LogSettings {
     let directives = reader.read("WSC_LOG", |text| {
-        let valid = tracing_subscriber::EnvFilter::builder().parse(text);
-        valid
-            .map(|_| text.to_owned())
-            .map_err(|_| format!("expected a level like info or debug, found {text:?}"))
+        // A bare word that is no level would be taken for the name of a target, and nothing be logged.
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        let plausible = |part: &str| {
+            part.contains(['=', ':', '[']) || levels.contains(&part.trim().to_ascii_lowercase().as_str())
+        };
+        let valid = tracing_subscriber::EnvFilter::builder().parse(text).is_ok() && text.split(',').all(plausible);
+        if valid { Ok(text.to_owned()) } else { Err(format!("expected a level like info or debug, found {text:?}")) }
     });
     let format = reader.read("WSC_LOG_FORMAT", |text| match text {
         "json" => Ok(LogFormat::Json),

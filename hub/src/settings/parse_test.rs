@@ -81,12 +81,14 @@ fn each_bad_value_gets_a_sentence() {
         ("WSC_AUTH_MODE", "proxy", "proxy is not built yet"),
         ("WSC_API_KEYS_DIR", "/etc/hostname", "is not a directory"),
         ("WSC_CLIENT_SEND", "some", "expected none, users, groups or all"),
-        ("WSC_ALLOWED_ORIGINS", "example.org", "expected origins like"),
+        ("WSC_ALLOWED_ORIGINS", "https://a,example.org", "expected origins like"),
         ("WSC_HEARTBEAT_INTERVAL", "10", "expected a duration"),
         ("WSC_LEASE", "61s", "expected a duration from 300ms to 60s"),
         ("WSC_MAX_MESSAGE_BYTES", "1", "expected a whole number from 128"),
         ("WSC_OUTBOUND_QUEUE_BYTES", "-1", "expected a whole number"),
+        ("WSC_OUTBOUND_QUEUE_BYTES", "1024", "cannot hold one message"),
         ("WSC_LOG", "loud=very", "expected a level"),
+        ("WSC_LOG", "inof", "expected a level"),
         ("WSC_LOG_FORMAT", "xml", "expected json or text"),
     ];
     for (name, value, why) in cases {
