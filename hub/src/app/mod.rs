@@ -5,6 +5,8 @@
 pub mod error;
 pub mod hub;
 pub mod hub_builder;
+#[cfg(test)]
+mod hub_test;
 pub mod program;
 pub mod shutdown;
 pub mod surroundings;

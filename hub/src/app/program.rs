@@ -1,9 +1,6 @@
 //! The shipped program: settings in, exit status out.
 
-use std::{
-    io::Write,
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -94,7 +91,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 /// Says where the hub listens: one line for scripts on stdout, and for people what to try on stderr.
 fn announce(hub: &Hub, dev: bool) -> std::io::Result<()> {
     let (Some(client), Some(api)) = (hub.client_addr(), hub.api_addr()) else { return Ok(()) };
-    let line = serde_json::json!({"event": "listening", "client": client.to_string(), "api": api.to_string()});
+    let line =
+        serde_json::json!({"event": "listening", "client": client.to_string(), "api": api.to_string()});
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()?;

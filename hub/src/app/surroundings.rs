@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn the_soft_limit_is_read() {
-        let text = "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024      4096      files\n";
+        let text =
+            "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024      4096      files\n";
         assert_eq!(open_files(text), Some(1024));
         assert_eq!(open_files("Max open files unlimited unlimited files"), Some(u64::MAX));
         assert_eq!(open_files(""), None);

@@ -53,7 +53,9 @@ impl Health {
             Phase::Starting => HealthStatus::Starting,
             Phase::Draining => HealthStatus::Draining,
             Phase::Closed => HealthStatus::Closed,
-            Phase::Active if matches!(registration.redis, RedisState::Down(_)) || !registration.registered => {
+            Phase::Active
+                if matches!(registration.redis, RedisState::Down(_)) || !registration.registered =>
+            {
                 HealthStatus::Degraded
             }
             Phase::Active => HealthStatus::Healthy,

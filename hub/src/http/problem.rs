@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         for (millis, seconds) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2")] {
-            let problem = Problem::new(ErrorCode::Draining, "no").with_retry_after(Duration::from_millis(millis));
+            let problem =
+                Problem::new(ErrorCode::Draining, "no").with_retry_after(Duration::from_millis(millis));
             let response = problem.into_response();
             assert_eq!(response.status(), 503);
             assert_eq!(response.headers()["retry-after"], seconds, "{millis}");

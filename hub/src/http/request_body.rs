@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{FromRequest, Request},
 };
 use futures::StreamExt;
@@ -16,6 +16,10 @@ use crate::protocol::error_code::ErrorCode;
 const ENVELOPE: usize = 64 * 1024;
 /// A body that takes longer holds a socket for nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What is read of a body that is too large, and for how long: a client that writes all before it reads would
+/// otherwise meet a reset instead of the answer (RFC 9112 section 9.6).
+const DISCARDED: usize = 8 * 1024 * 1024;
+const DISCARDING: Duration = Duration::from_secs(5);
 
 /// A whole body, not larger than a message and what is around it.
 pub struct RequestBody(pub Vec<u8>);
@@ -27,6 +31,10 @@ impl FromRequest<Arc<Service>> for RequestBody {
         let limit = service.edge.settings.max_message_bytes.saturating_add(ENVELOPE);
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         if announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > limit as u64) {
+            // A client that asks first has not sent anything yet.
+            if !request.headers().contains_key(header::EXPECT) {
+                discard(request.into_body().into_data_stream()).await;
+            }
             return Err(too_large(limit));
         }
         match tokio::time::timeout(PATIENCE, read(request.into_body(), limit)).await {
@@ -43,11 +51,26 @@ async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     while let Some(part) = parts.next().await {
         let part = part.map_err(|_| Problem::new(ErrorCode::BadRequest, "the body was cut short"))?;
         if whole.len() + part.len() > limit {
+            discard(parts).await;
             return Err(too_large(limit));
         }
         whole.extend_from_slice(&part);
     }
     Ok(whole)
+}
+
+async fn discard(mut parts: BodyDataStream) {
+    let bounded = async {
+        let mut read = 0;
+        while let Some(Ok(part)) = parts.next().await {
+            read += part.len();
+            if read > DISCARDED {
+                break;
+            }
+        }
+    };
+    // The answer is the same whether all of it came or not.
+    let _ended = tokio::time::timeout(DISCARDING, bounded).await;
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -43,12 +43,15 @@ impl Server {
             match shutdown.run_until_cancelled(accepted).await.flatten() {
                 None => return,
                 Some((seat, Ok((stream, peer)))) => {
-                    let serving = serve(stream, peer, self.router.clone(), self.header_timeout, shutdown.clone());
+                    let serving =
+                        serve(stream, peer, self.router.clone(), self.header_timeout, shutdown.clone());
                     self.sockets.spawn(async move {
                         serving.await;
                         drop(seat);
                     });
                 }
+                // That client is gone; the next one need not wait.
+                Some((_, Err(error))) if is_of_one_client(&error) => {}
                 Some((_, Err(error))) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -56,6 +59,11 @@ impl Server {
             }
         }
     }
+}
+
+fn is_of_one_client(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Serves one socket until it is closed or upgraded.

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::Path, response::{IntoResponse, Response}, routing::any};
-use http::{StatusCode, Uri};
+use axum::{
+    Router,
+    extract::Path,
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use http::{HeaderValue, StatusCode, Uri, header};
 
 use super::{problem::Problem, service::Service};
 use crate::protocol::error_code::ErrorCode;
@@ -33,7 +38,11 @@ async fn not_built(uri: Uri) -> Problem {
 
 /// `POST /v1/users/query` stands where a user's name could: only this method of this name is not built yet.
 pub(super) async fn post_to_user(Path(user): Path<String>, uri: Uri) -> Response {
-    if user == "query" { not_built(uri).await.into_response() } else { no_such_method().await.into_response() }
+    if user == "query" {
+        return not_built(uri).await.into_response();
+    }
+    let refused = no_such_method().await.with_header(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+    refused.into_response()
 }
 
 pub(super) async fn no_such_method() -> Problem {

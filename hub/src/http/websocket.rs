@@ -41,9 +41,12 @@ pub(super) async fn upgrade(State(service): State<Arc<Service>>, request: Reques
 async fn decide(edge: &Arc<Edge>, mut request: Request) -> Result<Response, Problem> {
     let accept = derive_accept_key(websocket_key(request.headers())?);
     if !is_version_13(request.headers()) {
-        return Err(Problem::new(ErrorCode::BadRequest, "only version 13 of the WebSocket protocol is spoken")
-            .with_status(StatusCode::UPGRADE_REQUIRED)
-            .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+        return Err(Problem::new(
+            ErrorCode::BadRequest,
+            "only version 13 of the WebSocket protocol is spoken",
+        )
+        .with_status(StatusCode::UPGRADE_REQUIRED)
+        .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
     }
     let inputs = ConnectInputs::read(request.uri(), request.headers())?;
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
@@ -92,6 +95,7 @@ async fn run(on_upgrade: OnUpgrade, patience: Duration, mut admitted: Admitted) 
         Ok(parts) => session_loop::run(parts.io.into_inner(), parts.read_buf.to_vec(), admitted).await,
         // Served by somebody else's server.
         Err(upgraded) => {
+            tracing::debug!(connection = %admitted.connection.id, "upgraded on a foreign socket");
             Box::pin(session_loop::run(TokioIo::new(upgraded), Vec::new(), admitted)).await;
         }
     }

@@ -55,6 +55,7 @@ struct State {
     bytes: usize,
     closing: Option<CloseReason>,
     gone: bool,
+    dropped: usize,
     waker: Option<Waker>,
 }
 
@@ -92,6 +93,7 @@ impl OutboundQueue {
         let (waker, dropped) = if bytes > self.limits.bytes || state.frames.len() >= self.limits.messages {
             state.bytes = 0;
             let dropped = std::mem::take(&mut state.frames);
+            state.dropped = dropped.len() + 1;
             (state.close(CloseReason::TooSlow), Some(dropped))
         } else {
             state.bytes = bytes;
@@ -184,6 +186,12 @@ impl OutboundQueue {
         drop(dropped);
     }
 
+    /// Frames that were thrown away because a bound was passed, the one that passed it included.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.state.lock().dropped
+    }
+
     /// Frames and payload bytes that wait.
     #[must_use]
     pub fn depth(&self) -> (usize, usize) {
@@ -244,6 +252,7 @@ mod tests {
             queue.push(frame(5), Some(tally.receipt())).unwrap();
             assert_eq!(queue.push(frame(1), Some(tally.receipt())), Err(Refused::Full));
             assert_eq!(futures::FutureExt::now_or_never(tally.settled()), Some(0));
+            assert_eq!((queue.dropped(), queue.depth()), (3, (0, 0)));
             assert_eq!(take(&queue), (Poll::Ready(Taken::Close(CloseReason::TooSlow)), 0));
         }
     }

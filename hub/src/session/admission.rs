@@ -100,7 +100,10 @@ impl Edge {
     ) -> Result<Admitted, Refusal> {
         match self.phase() {
             Phase::Starting => {
-                return Err(Refusal::new(ErrorCode::Starting, "the node is not registered yet, try again soon"));
+                return Err(Refusal::new(
+                    ErrorCode::Starting,
+                    "the node is not registered yet, try again soon",
+                ));
             }
             Phase::Draining | Phase::Closed => {
                 return Err(Refusal::new(ErrorCode::Draining, "the node is going away, connect again"));
@@ -126,21 +129,28 @@ impl Edge {
         let claims = match (&self.authenticator, self.settings.auth.mode) {
             (_, AuthMode::Trusted) => {
                 let user = given_user.ok_or_else(|| {
-                    Refusal::new(ErrorCode::InvalidUserId, "user_id is missing: give it in the query or as X-User-ID")
+                    Refusal::new(
+                        ErrorCode::InvalidUserId,
+                        "user_id is missing: give it in the query or as X-User-ID",
+                    )
                 })?;
-                return Ok(Identity { user, client_id: given_client, grants: Grants::everything(), expires: None });
+                return Ok(Identity {
+                    user,
+                    client_id: given_client,
+                    grants: Grants::everything(),
+                    expires: None,
+                });
             }
             (None, AuthMode::Token) => {
                 return Err(Refusal::new(ErrorCode::Internal, "this node has no keys to verify tokens with"));
             }
             (Some(authenticator), AuthMode::Token) => {
                 let token = inputs.token.as_deref().ok_or_else(|| {
-                    let how = "in the query as token, as Authorization: Bearer, or as subprotocol bearer.<jwt>";
+                    let how =
+                        "in the query as token, as Authorization: Bearer, or as subprotocol bearer.<jwt>";
                     Refusal::new(ErrorCode::InvalidToken, format!("a token is needed, {how}"))
                 })?;
-                authenticator
-                    .verify(token)
-                    .map_err(|error| Refusal::new(error.code(), error.to_string()))?
+                authenticator.verify(token).map_err(|error| Refusal::new(error.code(), error.to_string()))?
             }
         };
         if given_user.is_some_and(|user| user != claims.user) {
@@ -152,7 +162,10 @@ impl Edge {
         }
         let client_id = match (given_client, claims.client_id) {
             (Some(given), Some(claimed)) if given != claimed => {
-                return Err(Refusal::new(ErrorCode::BadRequest, "client_id differs from the token's client_id"));
+                return Err(Refusal::new(
+                    ErrorCode::BadRequest,
+                    "client_id differs from the token's client_id",
+                ));
             }
             (given, claimed) => claimed.or(given),
         };

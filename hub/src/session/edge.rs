@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::{heartbeat::Heartbeat, lifecycle::{Lifecycle, Phase}, seats::Seats};
+use super::{
+    heartbeat::Heartbeat,
+    lifecycle::{Lifecycle, Phase},
+    seats::Seats,
+};
 use crate::{auth::Authenticator, observe::Metrics, routing::router::Router, settings::Settings};
 
 /// What all connections of a node share.

@@ -23,7 +23,9 @@ impl End {
     #[must_use]
     pub fn from_error(error: &Error, limit: usize) -> Self {
         match error {
-            Error::Capacity(CapacityError::MessageTooLong { .. }) => Self::ByHub(CloseReason::TooBig { limit }),
+            Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+                Self::ByHub(CloseReason::TooBig { limit })
+            }
             Error::Utf8(_) => Self::ByHub(CloseReason::InvalidUtf8),
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
             | Error::ConnectionClosed

@@ -31,8 +31,7 @@ where
     let ending = async {
         match end {
             End::ByHub(reason) => {
-                let frame =
-                    CloseFrame { code: CloseCode::from(reason.code()), reason: reason.text().into() };
+                let frame = CloseFrame { code: CloseCode::from(reason.code()), reason: reason.text().into() };
                 if socket.send(Message::Close(Some(frame))).await.is_err() {
                     return;
                 }

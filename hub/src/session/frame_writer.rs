@@ -59,6 +59,7 @@ pub struct FrameWriter {
     /// Receipts of frames that were handed to the socket but not flushed.
     unconfirmed: Vec<Receipt>,
     stall: Option<Pin<Box<Sleep>>>,
+    dropped: usize,
 }
 
 impl FrameWriter {
@@ -73,10 +74,10 @@ impl FrameWriter {
         self.ping = true;
     }
 
-    /// Frames taken from the queue but not handed to the socket.
+    /// Frames taken from the queue but never handed to the socket.
     #[must_use]
-    pub fn left(&self) -> usize {
-        self.taken.len() - self.next
+    pub fn unwritten(&self) -> usize {
+        self.dropped + self.taken.len() - self.next
     }
 
     /// Writes until there is nothing to write, the socket takes no more, or the connection is to be closed.
@@ -144,6 +145,7 @@ impl FrameWriter {
         let reason = ready!(queue.poll_closing(cx));
         if reason == CloseReason::TooSlow {
             // What the queue held is dropped already; the close goes before what is left here.
+            self.dropped += self.taken.len() - self.next;
             self.taken.truncate(self.next);
         }
         let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_PATIENCE)));

@@ -75,7 +75,9 @@ impl ConnectInputs {
                 "user_id" => &mut inputs.user,
                 "client_id" => &mut inputs.client_id,
                 name if NOT_BUILT.contains(&name) && !value.is_empty() => {
-                    return Err(Refusal::bad(format!("{name} is not built yet in this release, leave it out")));
+                    return Err(Refusal::bad(format!(
+                        "{name} is not built yet in this release, leave it out"
+                    )));
                 }
                 _ => continue,
             };
@@ -113,7 +115,9 @@ impl ConnectInputs {
 
 fn put(slot: &mut Option<String>, name: &str, value: String) -> Result<(), Refusal> {
     match slot {
-        Some(present) if *present != value => Err(Refusal::bad(format!("two different values of {name} are given"))),
+        Some(present) if *present != value => {
+            Err(Refusal::bad(format!("two different values of {name} are given")))
+        }
         _ => {
             *slot = Some(value);
             Ok(())
@@ -221,7 +225,8 @@ mod tests {
         };
         assert!(websocket_key(&map(&whole)).is_ok() && is_version_13(&map(&whole)));
         for missing in 0..3 {
-            let headers: Vec<_> = whole.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, h)| *h).collect();
+            let headers: Vec<_> =
+                whole.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, h)| *h).collect();
             assert!(websocket_key(&map(&headers)).is_err(), "{missing}");
         }
         assert!(!is_version_13(&map(&whole[..3])));

@@ -41,11 +41,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeardStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for HeardStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buffer)
     }
 

@@ -83,7 +83,11 @@ impl Heartbeat {
 
     /// Watches a connection; `token_expires` is the token's `exp`.
     #[must_use]
-    pub fn watch(self: &Arc<Self>, connection: Arc<Connection>, token_expires: Option<SystemTime>) -> Watched {
+    pub fn watch(
+        self: &Arc<Self>,
+        connection: Arc<Connection>,
+        token_expires: Option<SystemTime>,
+    ) -> Watched {
         let now = self.now();
         let token_ends = token_expires.map(|exp| {
             let left = (exp + TOKEN_LEEWAY).duration_since(SystemTime::now()).unwrap_or_default();

@@ -91,7 +91,8 @@ where
             poll_fn(|cx| session.poll(cx)).await
         }
     };
-    let dropped = session.writer.left() + connection.queue.depth().0;
+    let queue = &connection.queue;
+    let dropped = session.writer.unwritten() + queue.depth().0 + queue.dropped();
     edge.metrics.frames_dropped.inc_by(u64::try_from(dropped).unwrap_or(u64::MAX));
     match &end {
         End::ByHub(reason) => edge.metrics.closed(reason),
