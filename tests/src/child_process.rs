@@ -55,6 +55,12 @@ impl Output {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits for the end of the output.
+    async fn ended(&self) {
+        let mut lines = self.lines.clone();
+        while lines.changed().await.is_ok() {}
+    }
+
     /// The first line for which `pick` gives something; `None` when the output ended without one.
     async fn line<T>(&self, pick: impl Fn(&str) -> Option<T>) -> Option<T> {
         let mut lines = self.lines.clone();
@@ -160,6 +166,9 @@ impl ChildProcess {
             Ok(status) => status.with_context(|| format!("cannot wait for {}", self.name)),
             Err(error) => Err(error),
         };
+        // What the program wrote last may still be in the pipes; a grandchild could hold them open for longer.
+        let outputs = async { tokio::join!(self.stdout.ended(), self.stderr.ended()) };
+        drop(tokio::time::timeout(Duration::from_secs(1), outputs).await);
         status.map_err(|error| error.context(self.output()))
     }
 

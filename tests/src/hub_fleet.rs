@@ -92,7 +92,11 @@ impl HubFleet {
         eventually(&format!("every hub lists {size} nodes"), Duration::from_secs(20), async || {
             let mut seen = Vec::new();
             for number in 0..self.hubs.len() {
-                seen.push(self.api(number)?.node_ids().await?);
+                // While Redis is away the answer is 503.
+                match self.api(number)?.node_ids().await {
+                    Ok(ids) => seen.push(ids),
+                    Err(error) => return Ok(Look::NotYet(error.to_string())),
+                }
             }
             Ok(Look::when(seen.iter().all(|ids| ids.len() == size), (), format!("{seen:?}")))
         })
@@ -105,7 +109,10 @@ impl HubFleet {
     /// After `within`, with the last answer.
     pub async fn user_has(&self, number: usize, user: &str, connections: usize, within: Duration) -> Result<Value> {
         eventually(&format!("{user} has {connections} connections"), within, async || {
-            let answer = self.api(number)?.user(user).await?;
+            let answer = match self.api(number)?.user(user).await {
+                Ok(answer) => answer,
+                Err(error) => return Ok(Look::NotYet(error.to_string())),
+            };
             let found = answer["connections"].as_array().map_or(usize::MAX, Vec::len);
             Ok(Look::when(found == connections, answer.clone(), answer))
         })

@@ -6,12 +6,14 @@
 //! - [`wait`]: waiting for a condition with a deadline; nothing here sleeps and hopes.
 //! - [`program`], [`child_process`], [`scratch_dir`]: running programs and giving them files.
 //! - [`redis_server`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
+//! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
 //! - [`ws_client`], [`reconnecting_client`], [`api_client`], [`tokens`]: what talks to it.
 
 pub mod api_client;
 pub mod child_process;
 pub mod hub_fleet;
 pub mod hub_process;
+pub mod kubernetes;
 pub mod lone_hub;
 pub mod program;
 pub mod reconnecting_client;

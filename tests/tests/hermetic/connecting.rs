@@ -24,7 +24,7 @@ async fn bad_input_is_refused_before_the_upgrade() -> Result<()> {
     let lone = LoneHub::trusted(|options| options).await?;
     let long = "x".repeat(129);
     let cases = [
-        (WsRequest::new("/ws"), "bad_request", "user_id"),
+        (WsRequest::new("/ws"), "invalid_user_id", "user_id is missing"),
         (WsRequest::new("/ws?user_id="), "invalid_user_id", "empty"),
         (WsRequest::new("/ws?user_id=a%20b"), "invalid_user_id", "' '"),
         (WsRequest::new("/ws?user_id=@backend"), "invalid_user_id", "@"),

@@ -154,12 +154,9 @@ async fn a_bad_frame_is_answered_with_code_and_sentence_and_the_connection_goes_
         // A good frame between two bad ones keeps the count of bad frames in a row at one.
         alice.expect_nothing().await?;
     }
-    let deep = format!("{{\"receiver\":\"alice\",\"data\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
+    // The payload is passed on unread, however deep; here to nobody, since test clients do read it.
+    let deep = format!("{{\"receiver\":\"nobody\",\"data\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
     alice.send_text(&deep).await?;
-    match alice.next(PATIENCE).await? {
-        Incoming::Frame(frame) => assert!(frame["message_type"] == "text" || frame["message_type"] == "error"),
-        other => panic!("deep nesting ended the connection: {other:?}"),
-    }
     alice.expect_nothing().await
 }
 

@@ -42,17 +42,9 @@ async fn all_mistakes_are_listed_at_once_with_exit_64() -> Result<()> {
 
 #[tokio::test]
 async fn each_wrong_setting_is_named_with_what_to_change() -> Result<()> {
-    let keys = ScratchDir::new("bad-keys")?;
-    keys.write("short.key", "too short")?;
-    let pem = ScratchDir::new("pem-keys")?;
-    pem.write("rsa.pem", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")?;
-    let empty = ScratchDir::new("no-keys")?;
     let trusted = || HubOptions::node("n").set("WSC_AUTH_MODE", "trusted");
     let cases: Vec<(HubOptions, &str, &str)> = vec![
-        (HubOptions::node("n"), "WSC_AUTH_KEYS_DIR", "trusted"),
-        (HubOptions::node("n").set_path("WSC_AUTH_KEYS_DIR", keys.path()), "short.key", "32"),
-        (HubOptions::node("n").set_path("WSC_AUTH_KEYS_DIR", pem.path()), "rsa.pem", "not built yet"),
-        (HubOptions::node("n").set_path("WSC_AUTH_KEYS_DIR", empty.path()), "WSC_AUTH_KEYS_DIR", "key"),
+        (HubOptions::node("n"), "WSC_AUTH_KEYS_DIR", "--dev"),
         (trusted().set("WSC_LEASE", "20s"), "WSC_LEASE", "heartbeat"),
         (trusted().set("WSC_LEASE", "61s"), "WSC_LEASE", "60s"),
         (trusted().set("WSC_REDIS_MODE", "cluster"), "WSC_REDIS_MODE", "not built yet"),
@@ -70,6 +62,24 @@ async fn each_wrong_setting_is_named_with_what_to_change() -> Result<()> {
             said.to_lowercase().contains(&name.to_lowercase()) && said.contains(word),
             "{name}, {word:?} not in:\n{said}"
         );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn key_files_that_cannot_be_used_stop_the_start_and_are_named() -> Result<()> {
+    let short = ScratchDir::new("short-keys")?;
+    short.write("short.key", "too-short-to-be-safe")?;
+    let pem = ScratchDir::new("pem-keys")?;
+    pem.write("rsa.pem", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")?;
+    let empty = ScratchDir::new("no-keys")?;
+    for (folder, name, word) in [(&short, "short.key", "32"), (&pem, "rsa.pem", "not built yet"), (&empty, "no-keys", ".key")] {
+        let mut process = HubOptions::node("n").set_path("WSC_AUTH_KEYS_DIR", folder.path()).spawn()?;
+        let status = process.exit(END).await?;
+        assert!(status.code().is_some_and(|code| code != 0), "{name}: {status}");
+        let said = process.stderr();
+        assert!(said.contains(name) && said.contains(word), "{name}: {said}");
+        assert!(!said.contains("too-short-to-be-safe"), "the key is shown: {said}");
     }
     Ok(())
 }

@@ -1,0 +1,82 @@
+//! An API server with controllers and no nodes, started by `tests/cluster/api.sh`.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::Value;
+
+use super::access::Access;
+use crate::source_tree;
+
+/// A running API server. It ends with the end of its standard input, so it never outlives the tests.
+#[derive(Debug)]
+pub struct ApiServer {
+    _child: Child,
+    folder: PathBuf,
+}
+
+/// The one server of this test program, or why there is none.
+static SHARED: LazyLock<Mutex<Option<Result<&'static ApiServer, String>>>> = LazyLock::new(|| Mutex::new(None));
+
+impl ApiServer {
+    /// The server that all tests of this program share; started at first use, with the CRD in it.
+    ///
+    /// # Errors
+    /// When it cannot be started; with what its script said.
+    pub fn shared() -> Result<&'static Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = shared.get_or_insert_with(|| match Self::start() {
+            Ok(server) => Ok(Box::leak(Box::new(server))),
+            Err(error) => Err(format!("{error:#}")),
+        });
+        server.clone().map_err(|error| anyhow!(error))
+    }
+
+    fn start() -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("wsc-tests-api-{}", std::process::id()));
+        let script = source_tree::root().join("tests/cluster/api.sh");
+        let mut child = Command::new(&script)
+            .arg("run")
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", script.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let ready = BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("export KUBECONFIG="));
+        if !ready {
+            let status = child.wait()?;
+            return Err(anyhow!("tests/cluster/api.sh run ended with {status}; its messages are above"));
+        }
+        Ok(Self { _child: child, folder })
+    }
+
+    /// How to reach it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access { kubeconfig: Some(self.folder.join("kubeconfig")), context: None }
+    }
+
+    /// What the API server was asked about a namespace, oldest first: the audit log at level Metadata.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn audit(&self, namespace: &str) -> Result<Vec<Value>> {
+        let text = std::fs::read_to_string(self.folder.join("audit.log")).context("cannot read the audit log")?;
+        // The last line may be half written.
+        Ok(text
+            .lines()
+            .filter(|line| line.contains(namespace))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| event["objectRef"]["namespace"] == namespace)
+            .collect())
+    }
+}

@@ -1,0 +1,9 @@
+//! Operator, hubs and Redis in pods of a real Kubernetes. Started by `make e2e-cluster`, which makes the cluster, the
+//! images and the operator; with `CONTEXT` it works on a cluster that exists.
+
+mod clients;
+mod helm;
+mod redis;
+mod rollout;
+mod scale;
+mod stage;

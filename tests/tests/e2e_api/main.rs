@@ -1,0 +1,12 @@
+//! Behaviour of the operator against a real API server with real controllers and no nodes, so that no pod runs.
+//! Started by `make e2e-api`; needs no root.
+
+mod autoscaler;
+mod bad_specs;
+mod children;
+mod drift;
+mod process;
+mod quiet;
+mod resource;
+mod spec_valid;
+mod stage;
