@@ -1,7 +1,7 @@
 //! The part of a pass that publishes events.
 
 use crate::api::conditions;
-use crate::api::status::WscClusterStatus;
+use crate::api::status::{Phase, WscClusterStatus};
 
 use super::children::Children;
 use super::events::Action;
@@ -45,7 +45,9 @@ impl Pass<'_> {
             let is_good = now.status == good;
             let same =
                 before.is_some_and(|before| before.status == now.status && before.reason == now.reason);
-            if same || now.status == "Unknown" {
+            // While a new cluster waits for its Redis there is nothing to warn of.
+            let young = type_ == conditions::REDIS_READY && next.phase == Some(Phase::Pending);
+            if same || now.status == "Unknown" || (young && !is_good) {
                 continue;
             }
             if !is_good && type_ != conditions::READY {

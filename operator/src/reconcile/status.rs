@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::api::WscCluster;
 use crate::api::status::{
@@ -141,7 +141,9 @@ pub fn hold_connections(
     false
 }
 
-/// The merge patch that turns one status into another; `None` when they are the same.
+/// The merge patch that turns one status into another; `None` when they are the same. It names
+/// every field: what was read has defaults for fields that the stored status may lack, so a patch
+/// of the differences alone would never write those.
 ///
 /// # Errors
 /// When a status cannot be turned into JSON.
@@ -149,35 +151,22 @@ pub fn difference(
     previous: &WscClusterStatus,
     next: &WscClusterStatus,
 ) -> Result<Option<Value>, serde_json::Error> {
-    let previous = serde_json::to_value(previous)?;
-    let next = serde_json::to_value(next)?;
-    Ok(merge_difference(&previous, &next))
+    if previous == next {
+        return Ok(None);
+    }
+    Ok(Some(with_removals(&serde_json::to_value(previous)?, serde_json::to_value(next)?)))
 }
 
-fn merge_difference(previous: &Value, next: &Value) -> Option<Value> {
-    if previous == next {
-        return None;
-    }
-    let (Value::Object(before), Value::Object(after)) = (previous, next) else {
-        return Some(next.clone());
+/// `next`, with null for every field that only `previous` has.
+fn with_removals(previous: &Value, next: Value) -> Value {
+    let (Value::Object(before), Value::Object(mut after)) = (previous, next.clone()) else {
+        return next;
     };
-    let mut patch = Map::new();
-    for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
+    for (key, old) in before {
+        let value = after.remove(key).map_or(Value::Null, |new| with_removals(old, new));
+        after.insert(key.clone(), value);
     }
-    for (key, value) in after {
-        match before.get(key) {
-            None => {
-                patch.insert(key.clone(), value.clone());
-            }
-            Some(old) => {
-                if let Some(change) = merge_difference(old, value) {
-                    patch.insert(key.clone(), change);
-                }
-            }
-        }
-    }
-    Some(Value::Object(patch))
+    Value::Object(after)
 }
 
 /// The status a resource carries now.
@@ -193,18 +182,24 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
 
-    use super::{ConnectionsStatus, WscClusterStatus, hold_connections, merge_difference, operation};
+    use super::{
+        ConnectionsStatus, WscClusterStatus, difference, hold_connections, operation, with_removals,
+    };
     use crate::plan::step::{Hold, Kind, Operation, Plan, Step, Victim};
 
     #[test]
-    fn a_patch_sets_changes_and_removes_and_says_nothing_else() {
+    fn a_patch_names_every_field_and_removes_what_is_gone() {
         let before = json!({"a": 1, "b": {"c": 1, "d": 2}, "gone": {"x": 1}, "list": [1, 2]});
-        let after = json!({"a": 1, "b": {"c": 9, "d": 2}, "list": [2], "new": true});
+        let after = json!({"a": 1, "b": {"c": 9}, "list": [2], "new": true});
         assert_eq!(
-            merge_difference(&before, &after),
-            Some(json!({"b": {"c": 9}, "gone": null, "list": [2], "new": true}))
+            with_removals(&before, after),
+            json!({"a": 1, "b": {"c": 9, "d": null}, "gone": null, "list": [2], "new": true})
         );
-        assert_eq!(merge_difference(&after, &after), None);
+        let fresh = WscClusterStatus::default();
+        assert_eq!(difference(&fresh, &fresh).unwrap(), None);
+        let seen = WscClusterStatus { observed_generation: 1, ..WscClusterStatus::default() };
+        let patch = difference(&fresh, &seen).unwrap().unwrap();
+        assert_eq!(patch["connections"]["total"], 0, "zeros are written, too");
     }
 
     #[test]

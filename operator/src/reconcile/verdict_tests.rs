@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
@@ -331,4 +332,19 @@ fn the_same_findings_written_again_change_nothing() {
     let first = scene.status();
     scene.previous = first.clone();
     assert_eq!(super::status::difference(&first, &scene.status()).unwrap(), None);
+}
+
+#[test]
+fn a_new_cluster_waits_for_its_own_redis_without_being_called_degraded() {
+    let mut scene = Scene::good();
+    scene.world.redis = down(RedisFault::Unreachable);
+    let created = |second| Some(Time(Timestamp::from_second(second).unwrap()));
+    scene.cluster.metadata.creation_timestamp = created(950);
+    assert_eq!(scene.condition(conditions::DEGRADED).0, "False");
+    assert_eq!(scene.condition(conditions::REDIS_READY).0, "False");
+    scene.cluster.metadata.creation_timestamp = created(930);
+    assert_eq!(scene.condition(conditions::DEGRADED).0, "True", "a minute is enough");
+    scene.cluster.metadata.creation_timestamp = created(950);
+    scene.previous.phase = Some(Phase::Ready);
+    assert_eq!(scene.condition(conditions::DEGRADED).0, "True", "it was there before");
 }

@@ -1,5 +1,7 @@
 //! Conditions and the phase: what is so, why, and what to do next.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
@@ -9,6 +11,7 @@ use crate::api::redis::Persistence;
 use crate::api::status::{Phase, WscClusterStatus};
 use crate::observed::redis::{RedisFault, RedisHealth};
 use crate::observed::world::{Standing, World};
+use crate::plan::census::elapsed;
 use crate::plan::step::{Kind, Plan};
 use crate::plan::wish::Wish;
 
@@ -80,7 +83,7 @@ pub fn conclude(
     let spec_valid = spec_valid(findings);
     let redis = redis(findings);
     let progressing = progressing(findings);
-    let degraded = degraded(findings);
+    let degraded = degraded(findings, previous, now);
     let available = available(findings);
     let ready = ready(findings, &spec_valid, &redis, &progressing, &degraded);
     let stalled = [
@@ -255,7 +258,19 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
     }
 }
 
-fn degraded(findings: &Findings<'_>) -> Verdict {
+/// A managed Redis takes a few seconds to start; until then its absence is no fault.
+const REDIS_STARTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Whether a new cluster is still waiting for its own Redis to come up.
+fn redis_starts(findings: &Findings<'_>, previous: Option<Phase>, now: Timestamp) -> bool {
+    let created = findings.cluster.metadata.creation_timestamp.as_ref();
+    findings.cluster.spec.redis.managed.is_some()
+        && matches!(previous, None | Some(Phase::Pending))
+        && matches!(findings.world.redis, RedisHealth::Down { fault: RedisFault::Unreachable, .. })
+        && created.is_some_and(|created| elapsed(now, created.0) < REDIS_STARTS_WITHIN)
+}
+
+fn degraded(findings: &Findings<'_>, previous: Option<Phase>, now: Timestamp) -> Verdict {
     if let Some(stuck) = &findings.plan.stuck {
         return Verdict::new(
             true,
@@ -269,7 +284,7 @@ fn degraded(findings: &Findings<'_>) -> Verdict {
     if let Some(first) = findings.refusals.first() {
         return Verdict::new(true, reasons::APPLY_FAILED, first.clone());
     }
-    if let RedisHealth::Down { .. } = findings.world.redis {
+    if findings.world.redis.is_down() && !redis_starts(findings, previous, now) {
         let verdict = redis(findings);
         return Verdict::new(true, verdict.reason, verdict.message);
     }
