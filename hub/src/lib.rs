@@ -8,7 +8,7 @@
 //! - [`routing`]: decisions, and the [`routing::ports`] that it needs from a cluster.
 //! - [`cluster`]: the ports over Redis, and in memory for a node that is alone.
 //! - [`session`]: one client connection from handshake to close.
-//! - [`http`]: routes.
+//! - [`http`]: the routes of both listeners.
 //! - [`app`]: the one place that sees everything: builds, starts, stops.
 //!
 //! Leaves: [`settings`], [`auth`], [`observe`].

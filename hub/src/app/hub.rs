@@ -90,7 +90,6 @@ impl Hub {
 
     /// The routes for clients (`/ws`, `/health`, `/livez`), for a server of one's own. Serve them with
     /// `into_make_service_with_connect_info::<SocketAddr>()`, so that clients' addresses are known.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         routes::for_clients(&self.service)
     }

@@ -75,16 +75,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             tracing::info!(signal = name, "asked to stop");
             false
         }
-        () = hub.superseded() => {
-            tracing::error!("another process has taken this node's id: it is the node now, this one ends");
-            true
-        }
+        () = hub.superseded() => true,
     };
     tokio::select! {
         () = hub.shutdown(grace) => {}
         name = signals.next() => anyhow::bail!("{name} came a second time, ended at once"),
     }
-    anyhow::ensure!(!superseded, "superseded by another process with the same node id");
+    anyhow::ensure!(!superseded, "superseded: another process has taken this node's id and is the node now");
     Ok(())
 }
 
@@ -97,17 +94,16 @@ fn announce(hub: &Hub, dev: bool) -> std::io::Result<()> {
     writeln!(stdout, "{line}")?;
     stdout.flush()?;
     if dev {
+        let key = format!("-H 'Authorization: Bearer {DEV_API_KEY}'");
+        let send = r#"{"receiver":"alice","content":"hi","message_id":"m1"}"#;
+        let body = r#"{"content":"hello from the backend"}"#;
         let mut stderr = std::io::stderr().lock();
         writeln!(stderr, "\nTry it, each in a terminal of its own:")?;
         writeln!(stderr, "  websocat 'ws://{client}/ws?user_id=alice'")?;
         writeln!(stderr, "  npx wscat -c 'ws://{client}/ws?user_id=bob'")?;
-        writeln!(stderr, "    then type: {}", r#"{"receiver":"alice","content":"hi","message_id":"m1"}"#)?;
-        writeln!(stderr, "  curl -H 'Authorization: Bearer {DEV_API_KEY}' http://{api}/nodes")?;
-        writeln!(
-            stderr,
-            "  curl -H 'Authorization: Bearer {DEV_API_KEY}' -d '{}' http://{api}/v1/users/alice/messages\n",
-            r#"{"content":"hello from the backend"}"#
-        )?;
+        writeln!(stderr, "    then type: {send}")?;
+        writeln!(stderr, "  curl {key} http://{api}/nodes")?;
+        writeln!(stderr, "  curl {key} -d '{body}' http://{api}/v1/users/alice/messages\n")?;
     }
     Ok(())
 }

@@ -15,13 +15,11 @@ use super::{
 };
 
 /// What clients may reach: nothing here sends, kicks or lists.
-#[must_use]
 pub fn for_clients(service: &Arc<Service>) -> Router {
     finish(Router::new().route("/ws", get(websocket::upgrade)), service)
 }
 
 /// What the backend and the operator may reach.
-#[must_use]
 pub fn for_backends(service: &Arc<Service>) -> Router {
     let router = Router::new()
         .route("/v1/users/{user}", get(users::locate).post(unbuilt::post_to_user))
