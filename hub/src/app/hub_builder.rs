@@ -59,6 +59,12 @@ impl HubBuilder {
             (true, None) => ApiKeys::single(DEV_API_KEY),
             (_, dir) => ApiKeys::load(dir.as_deref())?,
         });
+        if settings.auth.mode == AuthMode::Trusted && !settings.dev {
+            tracing::warn!("mode trusted: clients are taken for whoever they say they are");
+        }
+        if api_keys.is_empty() {
+            tracing::warn!("no API key is loaded: the API answers 401 to everyone");
+        }
         let listeners = match self.listen {
             true => Some((
                 listen("clients", settings.client_addr).await?,

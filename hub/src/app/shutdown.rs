@@ -26,11 +26,13 @@ const LOOK: Duration = Duration::from_millis(20);
 const CLOSED_PER_TURN: usize = 256;
 
 impl Hub {
-    /// Ends the node within about `grace`: from now on `/health` answers 503 and upgrades are refused; every client
+    /// Ends the node within `grace`: from now on `/health` answers 503 and upgrades are refused; every client
     /// gets `going_away` and close 1012; the node gives up its place in the cluster; listeners close.
     pub async fn shutdown(&self, grace: Duration) {
         let edge = &self.service.edge;
-        let deadline = Instant::now() + grace.saturating_sub(RESERVE).max(grace / 2);
+        let end = Instant::now() + grace;
+        let deadline = end - RESERVE.min(grace / 2);
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
         edge.lifecycle.begin_draining();
         let connections = edge.seats.taken();
         tracing::info!(connections, grace = ?grace, "shutting down");
@@ -40,20 +42,19 @@ impl Hub {
             tracing::warn!("the registry could not be told that this node drains");
         }
         edge.tasks.close();
-        let left = deadline.saturating_duration_since(Instant::now());
-        if tokio::time::timeout(left, edge.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(left(deadline), edge.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = edge.tasks.len(), "connections or sends did not end in time");
         }
         edge.lifecycle.close();
 
         self.stop.cancel();
         self.background.close();
-        if tokio::time::timeout(BACKGROUND, self.background.wait()).await.is_err() {
+        if tokio::time::timeout(BACKGROUND.min(left(end)), self.background.wait()).await.is_err() {
             tracing::warn!(tasks = self.background.len(), "background tasks did not end in time");
         }
         self.stop_serving.cancel();
         self.sockets.close();
-        if tokio::time::timeout(SERVING, self.sockets.wait()).await.is_err() {
+        if tokio::time::timeout(SERVING.min(left(end)), self.sockets.wait()).await.is_err() {
             tracing::debug!(sockets = self.sockets.len(), "http requests cut short");
         }
         tracing::info!("stopped");
