@@ -166,7 +166,9 @@ pub fn is_version_13(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn read(uri: &str, headers: &[(&'static str, &str)]) -> Result<ConnectInputs, Refusal> {
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+
+    fn read(uri: &str, headers: Headers<'_>) -> Result<ConnectInputs, Refusal> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn each_input_is_found_wherever_it_stands() {
-        let cases: [(&str, &[(&'static str, &str)]); 4] = [
+        let cases: [(&str, Headers<'_>); 4] = [
             ("/ws?token=a.b.c", &[]),
             ("/ws", &[("authorization", "Bearer a.b.c")]),
             ("/ws", &[("authorization", "bearer  a.b.c")]),
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn contradictions_and_what_is_not_built_are_refused() {
-        let cases: [(&str, &[(&'static str, &str)], &str); 8] = [
+        let cases: [(&str, Headers<'_>, &str); 8] = [
             ("/ws?user_id=a&user_id=b", &[], "two different values of user_id"),
             ("/ws?user_id=a", &[("x-user-id", "b")], "two different values of x-user-id"),
             ("/ws?token=a", &[("authorization", "Bearer b")], "two different values of token"),
@@ -220,7 +222,7 @@ mod tests {
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("sec-websocket-version", "13"),
         ];
-        let map = |headers: &[(&'static str, &str)]| -> HeaderMap {
+        let map = |headers: Headers<'_>| -> HeaderMap {
             headers.iter().map(|(n, v)| (HeaderName::from_static(n), v.parse().unwrap())).collect()
         };
         assert!(websocket_key(&map(&whole)).is_ok() && is_version_13(&map(&whole)));
