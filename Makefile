@@ -58,6 +58,7 @@ run: ## A hub on this machine, nothing else needed: ws://127.0.0.1:8080/ws (the 
 demo: ## On a real Kubernetes: cluster, images, operator, a WscCluster, and messages between two of its pods
 	@$(MAKE) cluster images operator
 	@$(STEP) "demo" bash -c '$(CLUSTER_ENV); exec $(BINARIES)/wsc-demo $(KUBE_CONTEXT) --namespace $(NAMESPACE) $(ARGS)'
+	@$(if $(CONTEXT),,echo "kubectl for this cluster: eval \"\$$($(CLUSTER)/cluster.sh env)\"        remove it: make cluster-down" >&2)
 
 ##@ Build
 .PHONY: build
@@ -156,7 +157,6 @@ ci: ## What the continuous integration runs, from nothing, in under an hour on t
 cluster-up: ## Start it, or mend what died; the first time builds Kubernetes from source (about 12 min)
 	@$(NEED) go
 	@$(STEP) "test cluster" $(CLUSTER)/cluster.sh up
-	@echo "use it: eval \"\$$($(CLUSTER)/cluster.sh env)\"" >&2
 
 .PHONY: cluster-down
 cluster-down: ## Stop it and remove every trace of it; built programs and images stay in the cache
