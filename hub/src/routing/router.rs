@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, macros::format_description};
 use tokio::sync::watch;
 
 use super::{
@@ -146,9 +146,8 @@ impl Router {
 /// RFC 3339 in UTC with milliseconds, as in every timestamp of the protocol.
 #[must_use]
 pub fn rfc3339(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at);
-    let at = at.replace_millisecond(at.millisecond()).unwrap_or(at);
-    at.format(&Rfc3339).unwrap_or_default()
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from(at).format(form).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -161,5 +160,6 @@ mod tests {
     fn timestamps_have_milliseconds() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_732_356_000_123_456);
         assert_eq!(rfc3339(at), "2024-11-23T10:00:00.123Z");
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
     }
 }

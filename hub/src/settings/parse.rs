@@ -5,7 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 
 use super::{
-    catalogue::{CATALOGUE, NOT_BUILT},
+    catalogue::{CATALOGUE, NOT_BUILT, Setting},
     duration::parse_duration,
     effective::{AuthMode, AuthSettings, ClientSend, LogFormat, LogSettings, RedisSettings, Settings},
 };
@@ -107,7 +107,11 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, name: &str, what: impl std::fmt::Display) {
-        self.problems.push(format!("{name}: {what}"));
+        let flag = CATALOGUE.iter().find(|setting| setting.variable == name).map(Setting::flag);
+        self.problems.push(match flag {
+            Some(flag) => format!("{name} (--{flag}): {what}"),
+            None => format!("{name}: {what}"),
+        });
     }
 
     fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
@@ -381,8 +385,13 @@ fn log(reader: &mut Reader<'_>, dev: bool, around: &Surroundings) -> LogSettings
         let plausible = |part: &str| {
             part.contains(['=', ':', '[']) || levels.contains(&part.trim().to_ascii_lowercase().as_str())
         };
-        let valid = tracing_subscriber::EnvFilter::builder().parse(text).is_ok() && text.split(',').all(plausible);
-        if valid { Ok(text.to_owned()) } else { Err(format!("expected a level like info or debug, found {text:?}")) }
+        let valid =
+            tracing_subscriber::EnvFilter::builder().parse(text).is_ok() && text.split(',').all(plausible);
+        if valid {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("expected a level like info or debug, found {text:?}"))
+        }
     });
     let format = reader.read("WSC_LOG_FORMAT", |text| match text {
         "json" => Ok(LogFormat::Json),

@@ -94,7 +94,7 @@ fn each_bad_value_gets_a_sentence() {
     for (name, value, why) in cases {
         let found = problems(&["--dev"], &[(name, value)]);
         assert!(
-            found.len() == 1 && found[0].starts_with(&format!("{name}: ")) && found[0].contains(why),
+            found.len() == 1 && found[0].starts_with(&format!("{name} (--")) && found[0].contains(why),
             "{found:?}"
         );
     }
