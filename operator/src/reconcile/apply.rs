@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::observe::metrics::Metrics;
 
 use super::cache::Caches;
-use super::error::{ReconcileError, readable, status_code};
+use super::error::{ReconcileError, is_ending, readable, status_code};
 use super::memory::{Applied, ClusterMemory};
 
 /// Field manager of everything the operator applies.
@@ -130,7 +130,7 @@ impl Applier<'_> {
         }
         let object = match result {
             Ok(object) => object,
-            Err(error) if status_code(&error).is_some_and(is_refusal) => {
+            Err(error) if status_code(&error).is_some_and(is_refusal) && !is_ending(&error) => {
                 memory.applied.remove(&key);
                 return Ok(Outcome::Refused { message: readable(&error) });
             }

@@ -39,6 +39,9 @@ const PASS_LIMIT: Duration = Duration::from_secs(60);
 /// Pause after a conflict: the watch needs a moment to bring the newer resource.
 const AFTER_CONFLICT: Duration = Duration::from_millis(250);
 
+/// Pause while the namespace is being deleted; the deletion of the resource is an event anyway.
+const NAMESPACE_ENDS: Duration = Duration::from_secs(10);
+
 /// Pause between looks for the definition of the resource.
 const DEFINITION_EVERY: Duration = Duration::from_secs(5);
 
@@ -212,7 +215,7 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
         .unwrap_or(Err(ReconcileError::Slow(PASS_LIMIT.as_secs())));
     let outcome = match &result {
         Ok(_) => PassResult::Ok,
-        Err(ReconcileError::Stale) => PassResult::Conflict,
+        Err(ReconcileError::Stale | ReconcileError::NamespaceEnding) => PassResult::Conflict,
         Err(_) => PassResult::Error,
     };
     shared.metrics.pass(outcome, started.elapsed());
@@ -251,13 +254,15 @@ async fn one_pass(object: &Guarded, context: &Context) -> Result<Action, Reconci
 }
 
 fn on_error(object: &Guarded, error: &ReconcileError, context: &Context) -> Action {
-    if matches!(error, ReconcileError::Stale) {
-        return Action::requeue(AFTER_CONFLICT);
+    match error {
+        ReconcileError::Stale => return Action::requeue(AFTER_CONFLICT),
+        ReconcileError::NamespaceEnding => return Action::requeue(NAMESPACE_ENDS),
+        _ => {}
     }
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
     let namespace = meta.namespace.as_deref();
-    let pause = context.shared.memory.failed(&key_of(namespace, name));
+    let pause = context.shared.memory.failed(&key_of(namespace, name), Instant::now());
     tracing::warn!(namespace, cluster = name, retry_s = pause.as_secs(), "pass failed: {error}");
     Action::requeue(pause)
 }

@@ -14,6 +14,9 @@ pub enum ReconcileError {
     /// The resource changed since it was read; the next pass sees the newer one.
     #[error("the resource changed meanwhile")]
     Stale,
+    /// The namespace is being deleted: nothing can be made in it any more.
+    #[error("the namespace is being deleted")]
+    NamespaceEnding,
     /// The desired children cannot be made from the spec.
     #[error("the spec cannot be carried out: {0}")]
     Spec(String),
@@ -43,6 +46,8 @@ impl ReconcileError {
         move |source| {
             if status_code(&source) == Some(409) {
                 Self::Stale
+            } else if is_ending(&source) {
+                Self::NamespaceEnding
             } else {
                 Self::Api { doing, source: Box::new(source) }
             }
@@ -57,6 +62,16 @@ pub fn status_code(error: &kube::Error) -> Option<u16> {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
     }
+}
+
+/// Whether a request was refused because its namespace is being deleted.
+#[must_use]
+pub fn is_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// The API server's own sentence where there is one.

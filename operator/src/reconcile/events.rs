@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 
 use crate::observe::metrics::Metrics;
 
+use super::error::{is_ending, readable};
+
 /// The same sentence about the same resource is not repeated within this time.
 const REPEAT_AFTER: Duration = Duration::from_secs(3600);
 
@@ -124,7 +126,12 @@ impl Events {
         metrics.wrote("create", "Event");
         let api = Api::<Event>::namespaced(self.client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::warn!(reason, "event not published: {error}");
+            let cause = readable(&error);
+            if is_ending(&error) {
+                tracing::debug!(reason, "event not published: {cause}");
+            } else {
+                tracing::warn!(reason, "event not published: {cause}");
+            }
         }
     }
 }

@@ -46,7 +46,13 @@ pub type ClusterKey = (String, String);
 #[derive(Debug, Default)]
 pub struct Memory {
     clusters: Mutex<HashMap<ClusterKey, Arc<tokio::sync::Mutex<ClusterMemory>>>>,
-    failures: Mutex<HashMap<ClusterKey, u32>>,
+    failures: Mutex<HashMap<ClusterKey, Failures>>,
+}
+
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    retry_at: Instant,
 }
 
 /// First and longest pause after failures.
@@ -79,28 +85,43 @@ impl Memory {
         self.failures.lock().remove(key);
     }
 
-    /// A pass failed. Returns the pause before the next: 1 s doubling to 5 min.
-    pub fn failed(&self, key: &ClusterKey) -> Duration {
+    /// A pass failed. Returns the pause before the next: 1 s doubling to 5 min. Passes that events
+    /// start in between do not make it longer.
+    pub fn failed(&self, key: &ClusterKey, now: Instant) -> Duration {
         let mut failures = self.failures.lock();
-        let count = failures.entry(key.clone()).or_insert(0);
-        let pause = BACKOFF.0.saturating_mul(2u32.saturating_pow(*count)).min(BACKOFF.1);
-        *count = count.saturating_add(1);
+        let failure = failures.entry(key.clone()).or_insert(Failures { count: 0, retry_at: now });
+        if now < failure.retry_at {
+            return failure.retry_at - now;
+        }
+        let pause = BACKOFF.0.saturating_mul(2u32.saturating_pow(failure.count)).min(BACKOFF.1);
+        failure.count = failure.count.saturating_add(1);
+        failure.retry_at = now + pause;
         pause
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::Memory;
 
     #[test]
     fn back_off_doubles_to_five_minutes_and_starts_anew_after_success() {
         let memory = Memory::default();
         let key = ("n".to_owned(), "chat".to_owned());
-        let pauses: Vec<u64> = (0..11).map(|_| memory.failed(&key).as_secs()).collect();
+        let mut now = Instant::now();
+        let pauses: Vec<u64> = (0..11)
+            .map(|_| {
+                let pause = memory.failed(&key, now);
+                assert!(memory.failed(&key, now) <= pause, "an event in between changes nothing");
+                now += pause;
+                pause.as_secs()
+            })
+            .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         memory.succeeded(&key);
-        assert_eq!(memory.failed(&key).as_secs(), 1);
+        assert_eq!(memory.failed(&key, now).as_secs(), 1);
     }
 
     #[test]

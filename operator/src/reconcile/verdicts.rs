@@ -115,7 +115,7 @@ pub fn conclude(
     ] {
         match verdict {
             Some(verdict) => {
-                conditions::set(list, type_, true, verdict.reason, &verdict.message, generation, &time)
+                conditions::set(list, type_, true, verdict.reason, &verdict.message, generation, &time);
             }
             None => conditions::remove(list, type_),
         }
