@@ -30,7 +30,9 @@ endif
 STEP := .ci/step
 NEED := .ci/need
 CLUSTER := tests/cluster
-# One profile everywhere: what is tested is what is shipped, and nothing is compiled twice.
+# One profile everywhere: what is tested is what is shipped. Always the whole workspace, because a build of
+# one package takes fewer features of its dependencies and would compile many of them a second time; only
+# `make run` does that, to be quick for a newcomer.
 CARGO_BUILD := cargo build --release --locked
 CARGO_TEST := cargo test --release --locked
 # Programs are linked statically for a named target (.cargo/config.toml), so the target is part of the path.
@@ -74,7 +76,7 @@ images: build ## Images wsc-hub, wsc-operator and wsc-redis as OCI tars, loaded 
 .PHONY: generate
 generate: ## Write crds/, docs/reference/, the chart's copy of the CRD, manifests/operator.yaml
 	@$(NEED) rust helm
-	@$(STEP) "build crdgen" $(CARGO_BUILD) -p wsc-operator --bin crdgen
+	@$(STEP) "build crdgen" $(CARGO_BUILD) --workspace --bin crdgen
 	@.ci/generate
 
 ##@ Test
@@ -91,11 +93,11 @@ e2e: e2e-api e2e-cluster ## Everything on a real Kubernetes: e2e-api, then e2e-c
 e2e-api: build ## The operator against a real API server (etcd, API server, controllers; no root, no kubelet)
 	@$(NEED) go
 	@$(STEP) "API server programs (about 9 min the first time)" $(CLUSTER)/build.sh --api
-	@$(STEP) "API server tests" $(CARGO_TEST) -p wsc-tests --test e2e_api -- $(ARGS)
+	@$(STEP) "API server tests" $(CARGO_TEST) --workspace --test e2e_api -- $(ARGS)
 
 .PHONY: e2e-cluster
 e2e-cluster: cluster images operator ## Hubs, operator and Redis in pods of a two-node Kubernetes (root), or of CONTEXT
-	@$(STEP) "cluster tests" bash -c '$(CLUSTER_ENV); exec $(CARGO_TEST) -p wsc-tests --test e2e -- --test-threads=$(THREADS) $(ARGS)'
+	@$(STEP) "cluster tests" bash -c '$(CLUSTER_ENV); exec $(CARGO_TEST) --workspace --test e2e -- --test-threads=$(THREADS) $(ARGS)'
 
 .PHONY: check
 check: fmt-check clippy deny shell generate-check charts ## All that needs no running test: fmt, clippy, deny, shellcheck, generated files, charts
