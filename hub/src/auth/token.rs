@@ -77,8 +77,9 @@ pub struct Authenticator {
 
 #[derive(Deserialize)]
 struct RawClaims {
-    sub: String,
-    exp: f64,
+    // The library reads the claims before it checks which are there, and its checks name what is missing.
+    sub: Option<String>,
+    exp: Option<f64>,
     #[serde(default)]
     wsc: WscClaim,
 }
@@ -209,7 +210,9 @@ fn explain(kind: &ErrorKind) -> TokenError {
 
 fn claims(raw: RawClaims) -> Result<Claims, TokenError> {
     let invalid = |what: String| TokenError::Invalid(format!("the token's {what}"));
-    let user = UserId::new(&raw.sub).map_err(|e| invalid(format!("sub: {e}")))?;
+    let missing = |claim: &str| TokenError::Invalid(format!("the token has no {claim}"));
+    let (sub, exp) = (raw.sub.ok_or_else(|| missing("sub"))?, raw.exp.ok_or_else(|| missing("exp"))?);
+    let user = UserId::new(&sub).map_err(|e| invalid(format!("sub: {e}")))?;
     let client_id =
         raw.wsc.client_id.map(ClientId::new).transpose().map_err(|e| invalid(format!("wsc.{e}")))?;
     let groups: Result<Vec<_>, _> = raw.wsc.groups.iter().map(GroupName::new).collect();
@@ -219,7 +222,7 @@ fn claims(raw: RawClaims) -> Result<Claims, TokenError> {
     }
     let grants = Grants::from_patterns(raw.wsc.send)
         .map_err(|pattern| invalid(format!("wsc.send: {pattern:?} is neither literal nor ends in one *")))?;
-    let expires = Duration::try_from_secs_f64(raw.exp)
+    let expires = Duration::try_from_secs_f64(exp)
         .ok()
         .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since))
         .ok_or_else(|| invalid("exp is malformed".to_owned()))?;
