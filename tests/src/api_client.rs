@@ -41,7 +41,8 @@ impl Answer {
     /// When anything about it differs.
     pub fn problem(&self, status: u16, code: &str) -> Result<String> {
         ensure!(self.status.as_u16() == status, "status {} instead of {status}: {}", self.status, self.text);
-        let content_type = self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("");
+        let content_type =
+            self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("");
         ensure!(content_type == "application/problem+json", "content type {content_type:?}: {}", self.text);
         let body = self.json()?;
         ensure!(body["code"] == code, "code {} instead of {code}: {}", body["code"], self.text);
@@ -150,7 +151,8 @@ impl ApiClient {
     pub async fn node_ids(&self) -> Result<Vec<String>> {
         let nodes = self.get("/nodes").await?.ok()?;
         let rows = nodes.as_array().with_context(|| format!("not a list: {nodes}"))?;
-        let mut ids: Vec<String> = rows.iter().map(|row| row["id"].as_str().unwrap_or("?").to_owned()).collect();
+        let mut ids: Vec<String> =
+            rows.iter().map(|row| row["id"].as_str().unwrap_or("?").to_owned()).collect();
         ids.sort();
         Ok(ids)
     }

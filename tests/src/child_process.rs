@@ -84,7 +84,8 @@ impl ChildProcess {
     pub fn spawn(name: &str, mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).context("the program has no process id")?;
+        let pid =
+            child.id().and_then(|id| i32::try_from(id).ok()).context("the program has no process id")?;
         let stdout = Output::collect(child.stdout.take().context("no standard output")?);
         let stderr = Output::collect(child.stderr.take().context("no standard error")?);
         Ok(Self { name: name.to_owned(), child, pid, stdout, stderr })

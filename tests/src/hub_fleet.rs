@@ -107,7 +107,13 @@ impl HubFleet {
     ///
     /// # Errors
     /// After `within`, with the last answer.
-    pub async fn user_has(&self, number: usize, user: &str, connections: usize, within: Duration) -> Result<Value> {
+    pub async fn user_has(
+        &self,
+        number: usize,
+        user: &str,
+        connections: usize,
+        within: Duration,
+    ) -> Result<Value> {
         eventually(&format!("{user} has {connections} connections"), within, async || {
             let answer = match self.api(number)?.user(user).await {
                 Ok(answer) => answer,

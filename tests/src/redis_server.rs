@@ -112,7 +112,9 @@ impl RedisServer {
         ];
         if self.options.tls {
             lines.push(format!("port 0\ntls-port {}", self.port));
-            lines.push("tls-cert-file server.crt\ntls-key-file server.key\ntls-ca-cert-file ca.crt".to_owned());
+            lines.push(
+                "tls-cert-file server.crt\ntls-key-file server.key\ntls-ca-cert-file ca.crt".to_owned(),
+            );
             lines.push("tls-auth-clients no".to_owned());
         } else {
             lines.push(format!("port {}", self.port));
@@ -146,7 +148,10 @@ impl RedisServer {
             .set_connection_timeout(Some(Duration::from_secs(2)))
             .set_response_timeout(Some(Duration::from_secs(5)));
         let client = Client::open(info)?;
-        client.get_multiplexed_async_connection_with_config(&config).await.context("cannot reach redis-server")
+        client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .context("cannot reach redis-server")
     }
 
     /// All keys that match a glob pattern, sorted.

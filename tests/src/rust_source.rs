@@ -162,7 +162,9 @@ fn tokenize(text: &str) -> Vec<Token> {
             ['/', '/', ..] => rest.iter().position(|c| *c == '\n').unwrap_or(rest.len()),
             ['/', '*', ..] => block_comment(rest),
             ['"', ..] => string(rest),
-            ['\'', '\\', ..] => 3 + rest[3.min(rest.len())..].iter().position(|c| *c == '\'').unwrap_or(0) + 1,
+            ['\'', '\\', ..] => {
+                3 + rest[3.min(rest.len())..].iter().position(|c| *c == '\'').unwrap_or(0) + 1
+            }
             ['\'', _, '\'', ..] => 3,
             ['\'', ..] => 1,
             [':', ':', ..] => {
@@ -240,7 +242,8 @@ fn raw_string(rest: &[char]) -> usize {
     let hashes = rest.iter().take_while(|c| **c == '#').count();
     let mut at = hashes + 1;
     while at < rest.len() {
-        if rest[at] == '"' && rest[at + 1..].iter().take_while(|c| **c == '#').take(hashes).count() == hashes {
+        if rest[at] == '"' && rest[at + 1..].iter().take_while(|c| **c == '#').take(hashes).count() == hashes
+        {
             return at + 1 + hashes;
         }
         at += 1;
@@ -329,18 +332,12 @@ mod tests {
     fn use_trees_are_taken_apart_and_super_is_resolved() {
         assert_eq!(
             paths("use crate::{local::{a, b::C}, routing};\nuse super::super::app; use super::x::Y;"),
-            [
-                "crate::local::a",
-                "crate::local::b::C",
-                "crate::routing",
-                "crate::app",
-                "crate::http::x::Y"
-            ]
+            ["crate::local::a", "crate::local::b::C", "crate::routing", "crate::app", "crate::http::x::Y"]
         );
-        assert_eq!(paths("mod inner { fn f() { super::super::api::g() } } fn h() { super::z::q() }"), [
-            "crate::http::api::g",
-            "crate::http::z::q"
-        ]);
+        assert_eq!(
+            paths("mod inner { fn f() { super::super::api::g() } } fn h() { super::z::q() }"),
+            ["crate::http::api::g", "crate::http::z::q"]
+        );
     }
 
     #[test]

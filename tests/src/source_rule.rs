@@ -16,9 +16,27 @@ const EMPTY_NAMES: [&str; 9] =
 
 /// Paths that mean I/O, a clock, chance or a scheduler. A path matches when it begins with these segments.
 const IMPURE_ROOTS: [&str; 21] = [
-    "tokio", "tokio_util", "redis", "axum", "hyper", "hyper_util", "reqwest", "rand", "futures::executor",
-    "tracing", "std::fs", "std::net", "std::env", "std::process", "std::thread", "std::io", "kube::Client",
-    "kube::Api", "kube::client", "kube::api::Api", "kube::runtime",
+    "tokio",
+    "tokio_util",
+    "redis",
+    "axum",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rand",
+    "futures::executor",
+    "tracing",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::io",
+    "kube::Client",
+    "kube::Api",
+    "kube::client",
+    "kube::api::Api",
+    "kube::runtime",
 ];
 
 /// Ends of paths that read a clock.
@@ -40,7 +58,10 @@ pub struct ImportTable {
 pub fn module_of(folder: &str, path: &str) -> Vec<String> {
     let inner = path.strip_prefix(folder).unwrap_or(path).trim_start_matches('/').trim_end_matches(".rs");
     let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
-    if module.last().is_some_and(|last| last == "mod" || (module.len() == 1 && (last == "lib" || last == "main"))) {
+    if module
+        .last()
+        .is_some_and(|last| last == "mod" || (module.len() == 1 && (last == "lib" || last == "main")))
+    {
         module.pop();
     }
     module
@@ -56,7 +77,9 @@ pub fn without_test_files(files: &[SourceFile]) -> Vec<&SourceFile> {
             Some((folder, "mod" | "lib" | "main")) => folder,
             _ => stem,
         };
-        prefixes.extend(RustSource::parse(&file.text).test_modules().iter().map(|name| format!("{folder}/{name}")));
+        prefixes.extend(
+            RustSource::parse(&file.text).test_modules().iter().map(|name| format!("{folder}/{name}")),
+        );
     }
     let is_test = |path: &str| {
         prefixes.iter().any(|prefix| {
@@ -198,7 +221,8 @@ fn item_end(tokens: &[Token], start: usize) -> usize {
 #[must_use]
 pub fn note_violations(file: &SourceFile) -> Vec<String> {
     // Put together here so that this file does not break its own rule.
-    let notes = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!"), concat!("unimplemented", "!")];
+    let notes =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!"), concat!("unimplemented", "!")];
     let mut found = Vec::new();
     for (line, text) in file.text.lines().enumerate() {
         let is_note = |note: &&str| {

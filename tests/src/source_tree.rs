@@ -28,12 +28,15 @@ pub fn rust_files(folder: &str) -> Result<Vec<SourceFile>> {
     let mut pending = vec![root.join(folder)];
     let mut files = Vec::new();
     while let Some(folder) = pending.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+        {
             let path = entry?.path();
             if path.is_dir() {
                 pending.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
                 let path = path.strip_prefix(&root)?.to_string_lossy().into_owned();
                 files.push(SourceFile { path, text });
             }

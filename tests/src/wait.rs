@@ -35,14 +35,16 @@ pub async fn eventually<T>(
     mut look: impl AsyncFnMut() -> Result<Look<T>>,
 ) -> Result<T> {
     let start = Instant::now();
+    let mut seen = String::from("nothing, the look itself did not end");
     loop {
         let left = within.saturating_sub(start.elapsed());
-        let seen = match tokio::time::timeout(left.max(PAUSE), look()).await {
+        match tokio::time::timeout(left.max(PAUSE), look()).await {
             Ok(Ok(Look::Holds(value))) => return Ok(value),
-            Ok(Ok(Look::NotYet(seen))) => seen,
+            Ok(Ok(Look::NotYet(now))) => seen = now,
             Ok(Err(error)) => return Err(error.context(format!("while waiting until {what}"))),
-            Err(_) => "the look itself did not end".to_owned(),
-        };
+            // The time is over; what was seen before it says more.
+            Err(_) => {}
+        }
         if start.elapsed() >= within {
             bail!("not within {within:?}: {what}; seen last: {seen}");
         }

@@ -1,6 +1,6 @@
 //! A WebSocket client for tests: one frame at a time, every wait with a deadline.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{any::Any, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures::{SinkExt as _, StreamExt as _};
@@ -89,6 +89,8 @@ pub struct WsClient {
     pub headers: HeaderMap,
     /// The first frame, once it was read.
     pub welcome: Value,
+    /// What the connection needs for as long as it lives, such as a port-forward.
+    held: Option<Box<dyn Any + Send>>,
 }
 
 impl std::fmt::Debug for WsClient {
@@ -103,7 +105,8 @@ impl WsClient {
     /// # Errors
     /// When there is no HTTP answer within 10 s.
     pub async fn upgrade(address: SocketAddr, request: &WsRequest) -> Result<Upgrade> {
-        let tcp = at_most("TCP connects", PATIENCE, TcpStream::connect(address)).await?.context("TCP connect")?;
+        let tcp =
+            at_most("TCP connects", PATIENCE, TcpStream::connect(address)).await?.context("TCP connect")?;
         tcp.set_nodelay(true)?;
         Self::upgrade_over(Box::new(tcp), &address.to_string(), request).await
     }
@@ -112,7 +115,11 @@ impl WsClient {
     ///
     /// # Errors
     /// When there is no HTTP answer within 10 s.
-    pub async fn upgrade_over(transport: Box<dyn Transport>, host: &str, request: &WsRequest) -> Result<Upgrade> {
+    pub async fn upgrade_over(
+        transport: Box<dyn Transport>,
+        host: &str,
+        request: &WsRequest,
+    ) -> Result<Upgrade> {
         let mut http = format!("ws://{host}{}", request.target).into_client_request()?;
         for (name, value) in &request.headers {
             let name = http::HeaderName::try_from(name)?;
@@ -121,7 +128,7 @@ impl WsClient {
         match at_most("the upgrade is answered", PATIENCE, client_async(http, transport)).await? {
             Ok((stream, response)) => {
                 let headers = response.headers().clone();
-                Ok(Upgrade::Open(Box::new(Self { stream, headers, welcome: Value::Null })))
+                Ok(Upgrade::Open(Box::new(Self { stream, headers, welcome: Value::Null, held: None })))
             }
             Err(tungstenite::Error::Http(response)) => {
                 let (parts, body) = response.into_parts();
@@ -165,6 +172,13 @@ impl WsClient {
             }
             Upgrade::Open(_) => bail!("the upgrade of {request:?} was accepted"),
         }
+    }
+
+    /// Keeps something alive for as long as the connection.
+    #[must_use]
+    pub fn holding(mut self, held: impl Any + Send) -> Self {
+        self.held = Some(Box::new(held));
+        self
     }
 
     /// The node that serves the connection, as `welcome` says.
@@ -220,7 +234,8 @@ impl WsClient {
             loop {
                 match self.stream.next().await {
                     Some(Ok(Message::Text(text))) => {
-                        let frame = serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
+                        let frame =
+                            serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
                         return Ok(Incoming::Frame(frame));
                     }
                     Some(Ok(Message::Close(Some(close)))) => {
@@ -229,7 +244,9 @@ impl WsClient {
                         drop(self.stream.flush().await);
                         return Ok(Incoming::Close { code: close.code.into(), reason });
                     }
-                    Some(Ok(Message::Close(None))) => return Ok(Incoming::Ended("close with no code".into())),
+                    Some(Ok(Message::Close(None))) => {
+                        return Ok(Incoming::Ended("close with no code".into()));
+                    }
                     Some(Ok(Message::Binary(bytes))) => bail!("a binary frame of {} bytes", bytes.len()),
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return Ok(Incoming::Ended(error.to_string())),
@@ -309,7 +326,8 @@ impl WsClient {
     /// When something else comes, or nothing within 10 s.
     pub async fn send_to(&mut self, receiver: &str, content: &str) -> Result<String> {
         let id = format!("m-{}", rand::random::<u32>());
-        let frame = json!({"message_type": "text", "receiver": receiver, "content": content, "message_id": id});
+        let frame =
+            json!({"message_type": "text", "receiver": receiver, "content": content, "message_id": id});
         self.send(&frame).await?;
         let result = self.expect("result").await?;
         ensure!(result["message_id"] == id.as_str(), "another result: {result}");

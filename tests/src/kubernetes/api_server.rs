@@ -21,7 +21,8 @@ pub struct ApiServer {
 }
 
 /// The one server of this test program, or why there is none.
-static SHARED: LazyLock<Mutex<Option<Result<&'static ApiServer, String>>>> = LazyLock::new(|| Mutex::new(None));
+static SHARED: LazyLock<Mutex<Option<Result<&'static ApiServer, String>>>> =
+    LazyLock::new(|| Mutex::new(None));
 
 impl ApiServer {
     /// The server that all tests of this program share; started at first use, with the CRD in it.
@@ -70,7 +71,8 @@ impl ApiServer {
     /// # Errors
     /// When the log cannot be read.
     pub fn audit(&self, namespace: &str) -> Result<Vec<Value>> {
-        let text = std::fs::read_to_string(self.folder.join("audit.log")).context("cannot read the audit log")?;
+        let text =
+            std::fs::read_to_string(self.folder.join("audit.log")).context("cannot read the audit log")?;
         // The last line may be half written.
         Ok(text
             .lines()

@@ -35,7 +35,9 @@ fn find(name: &str) -> Result<PathBuf> {
     let candidate = cache.map(|cache| cache.join("bin").join(name));
     match candidate {
         Some(candidate) if candidate.exists() => Ok(candidate),
-        _ => bail!("{name} is not installed; tests/cluster/build.sh builds it, or install it and put it on PATH"),
+        _ => bail!(
+            "{name} is not installed; tests/cluster/build.sh builds it, or install it and put it on PATH"
+        ),
     }
 }
 

@@ -35,7 +35,8 @@ impl OperatorProcess {
     /// # Errors
     /// When it does not become ready within 30 s; with its output.
     pub async fn start_with(namespace: &Namespace, variables: &[(&str, &str)]) -> Result<Self> {
-        let kubeconfig = namespace.access.kubeconfig.as_ref().context("an operator outside needs a kubeconfig file")?;
+        let kubeconfig =
+            namespace.access.kubeconfig.as_ref().context("an operator outside needs a kubeconfig file")?;
         // Taken and given back, so that another process could take it in between; then the start fails and says so.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let mut command = Command::new(program::built("wsc-operator")?);

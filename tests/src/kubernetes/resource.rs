@@ -35,13 +35,16 @@ pub const VOLUME_CLAIM: Resource = resource("api/v1", "persistentvolumeclaims", 
 /// Stateful sets.
 pub const STATEFUL_SET: Resource = resource("apis/apps/v1", "statefulsets", "StatefulSet");
 /// Revisions of stateful sets.
-pub const CONTROLLER_REVISION: Resource = resource("apis/apps/v1", "controllerrevisions", "ControllerRevision");
+pub const CONTROLLER_REVISION: Resource =
+    resource("apis/apps/v1", "controllerrevisions", "ControllerRevision");
 /// Disruption budgets.
-pub const DISRUPTION_BUDGET: Resource = resource("apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget");
+pub const DISRUPTION_BUDGET: Resource =
+    resource("apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget");
 /// Ingresses.
 pub const INGRESS: Resource = resource("apis/networking.k8s.io/v1", "ingresses", "Ingress");
 /// Network policies.
-pub const NETWORK_POLICY: Resource = resource("apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy");
+pub const NETWORK_POLICY: Resource =
+    resource("apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy");
 /// Horizontal pod autoscalers.
 pub const AUTOSCALER: Resource =
     resource("apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler");
@@ -51,9 +54,8 @@ pub const EVENT: Resource = resource("apis/events.k8s.io/v1", "events", "Event")
 pub const WSC_CLUSTER: Resource = resource("apis/wsc.dev/v1alpha1", "wscclusters", "WscCluster");
 
 /// Every kind that the operator may make.
-pub const CHILDREN: [Resource; 8] = [
-    SERVICE_ACCOUNT, SECRET, SERVICE, CONFIG_MAP, NETWORK_POLICY, DISRUPTION_BUDGET, STATEFUL_SET, INGRESS,
-];
+pub const CHILDREN: [Resource; 8] =
+    [SERVICE_ACCOUNT, SECRET, SERVICE, CONFIG_MAP, NETWORK_POLICY, DISRUPTION_BUDGET, STATEFUL_SET, INGRESS];
 
 impl Resource {
     /// The path of all objects in a namespace, or of one.
@@ -68,7 +70,12 @@ impl Resource {
 ///
 /// # Errors
 /// When the API server refuses, with its message.
-pub async fn call(client: &Client, method: Method, path: &str, body: Option<(&str, &Value)>) -> Result<Option<Value>> {
+pub async fn call(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<(&str, &Value)>,
+) -> Result<Option<Value>> {
     let mut request = Request::builder().method(method.clone()).uri(path);
     let mut bytes = Vec::new();
     if let Some((content_type, body)) = body {

@@ -10,7 +10,12 @@ use super::{
     port_forward::PortForward,
     resource::{POD, WSC_CLUSTER},
 };
-use crate::{api_client::ApiClient, tokens, wait::{Look, eventually}, ws_client::{Upgrade, WsClient, WsRequest}};
+use crate::{
+    api_client::ApiClient,
+    tokens,
+    wait::{Look, eventually},
+    ws_client::{WsClient, WsRequest},
+};
 
 /// Port of a hub pod for clients.
 pub const CLIENT_PORT: u16 = 8080;
@@ -94,7 +99,9 @@ impl<'a> TestCluster<'a> {
     /// After `within`, with the status as it was seen last.
     pub async fn until(&self, kind: &str, status: &str, within: Duration) -> Result<Value> {
         let what = format!("{kind} is {status}");
-        self.namespace.until(WSC_CLUSTER, self.name, &what, within, |object| stands(object, kind, status)).await
+        self.namespace
+            .until(WSC_CLUSTER, self.name, &what, within, |object| stands(object, kind, status))
+            .await
     }
 
     /// Waits until it is Ready with this many nodes.
@@ -170,26 +177,12 @@ impl<'a> TestCluster<'a> {
     ///
     /// # Errors
     /// When the upgrade is refused.
-    pub async fn connect(&self, user: &str, ordinal: u32) -> Result<PodClient> {
+    pub async fn connect(&self, user: &str, ordinal: u32) -> Result<WsClient> {
         let forward = self.forward(ordinal, CLIENT_PORT).await?;
         let request = WsRequest::token(&self.token(user).await?);
         let client = WsClient::connect(forward.address(), &request).await?;
         ensure!(client.node() == self.pod(ordinal), "{} instead of {}", client.node(), self.pod(ordinal));
-        Ok(PodClient { client, _forward: forward })
-    }
-
-    /// Opens a connection for a user to the first of these pods that takes it.
-    ///
-    /// # Errors
-    /// When none does.
-    pub async fn upgrade_at_any(&self, token: &str, forwards: &[&PortForward]) -> Result<Upgrade> {
-        let request = WsRequest::token(token);
-        for forward in forwards {
-            if let Ok(upgrade @ Upgrade::Open(_)) = WsClient::upgrade(forward.address(), &request).await {
-                return Ok(upgrade);
-            }
-        }
-        anyhow::bail!("no pod takes the connection")
+        Ok(client.holding(forward))
     }
 
     /// Waits until a pod's control API lists exactly these nodes.
@@ -204,12 +197,4 @@ impl<'a> TestCluster<'a> {
         })
         .await
     }
-}
-
-/// A client connected to one pod.
-#[derive(Debug)]
-pub struct PodClient {
-    /// The client.
-    pub client: WsClient,
-    _forward: PortForward,
 }

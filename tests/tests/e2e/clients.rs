@@ -27,9 +27,9 @@ async fn the_sample_becomes_ready_and_does_what_users_are_promised() -> Result<(
     let chat = TestCluster { namespace: ns, name: "chat" };
     chat.ready(3, PATIENCE).await?;
 
-    let mut alice = chat.connect("alice", 0).await?.client;
-    let mut carol = chat.connect("carol", 1).await?.client;
-    let mut bob = chat.connect("bob", 2).await?.client;
+    let mut alice = chat.connect("alice", 0).await?;
+    let mut carol = chat.connect("carol", 1).await?;
+    let mut bob = chat.connect("bob", 2).await?;
     assert_eq!(alice.send_to("bob", "from pod 0 to pod 2").await?, "delivered");
     assert_eq!(bob.expect_text("from pod 0 to pod 2").await?["sender"], "alice");
     assert_eq!(bob.send_to("alice", "and back").await?, "delivered");
@@ -58,7 +58,7 @@ async fn the_sample_becomes_ready_and_does_what_users_are_promised() -> Result<(
         client.expect_nothing().await?;
     }
 
-    let mut second = chat.connect("bob", 0).await?.client;
+    let mut second = chat.connect("bob", 0).await?;
     let kicked = api.kick("bob", "enough").await?;
     assert_eq!(kicked["kicked_connections"], 2, "{kicked}");
     bob.expect_close(4001, PATIENCE).await?;
@@ -118,7 +118,7 @@ async fn a_pod_that_is_deleted_politely_sends_its_clients_away_first() -> Result
     let stage = Stage::new("polite").await?;
     let chat = TestCluster::create(&stage.ns, "chat", &small_spec(2)).await?;
     chat.ready(2, STARTED).await?;
-    let mut alice = chat.connect("alice", 1).await?.client;
+    let mut alice = chat.connect("alice", 1).await?;
     let old = chat.pod_uid(1).await?;
     stage.ns.delete(POD, "chat-1").await?;
     let notice = alice.expect("going_away").await?;

@@ -41,7 +41,17 @@ async fn the_operator_is_installed_upgraded_and_removed_while_hubs_go_on() -> Re
     let outcome = without_the_shared_operator(&access, &ns, &chat, &values).await;
     let restored = system
         .run_with(
-            &["upgrade", "--install", "wsc-operator", &chart("wsc-operator"), "--values", "-", "--wait", "--timeout", "3m"],
+            &[
+                "upgrade",
+                "--install",
+                "wsc-operator",
+                &chart("wsc-operator"),
+                "--values",
+                "-",
+                "--wait",
+                "--timeout",
+                "3m",
+            ],
             &values,
         )
         .await;
@@ -63,18 +73,33 @@ async fn without_the_shared_operator(
     let client = access.client().await?;
     let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/wscclusters.wsc.dev";
     assert!(call(&client, Method::GET, crd, None).await?.is_some(), "uninstall keeps the CRD");
-    let mut alice = chat.connect("alice", 0).await?.client;
-    let mut bob = chat.connect("bob", 1).await?.client;
+    let mut alice = chat.connect("alice", 0).await?;
+    let mut bob = chat.connect("bob", 1).await?;
     assert_eq!(alice.send_to("bob", "with no operator").await?, "delivered");
     bob.expect_text("with no operator").await?;
 
     let helm = Kubectl::helm(access, &ns.name)?;
     let watch = format!("watchNamespaces={{{}}}", ns.name);
     let own = chart("wsc-operator");
-    let mut install = vec!["upgrade", "--install", "own", own.as_str(), "--values", "-", "--set", watch.as_str()];
-    install.extend(["--set", "crds.enabled=false", "--set", "fullnameOverride=own", "--wait", "--timeout", "3m"]);
+    let mut install =
+        vec!["upgrade", "--install", "own", own.as_str(), "--values", "-", "--set", watch.as_str()];
+    install.extend([
+        "--set",
+        "crds.enabled=false",
+        "--set",
+        "fullnameOverride=own",
+        "--wait",
+        "--timeout",
+        "3m",
+    ]);
     helm.run_with(&install, values).await?;
-    let roles = ns.kubectl.run(&["get", "clusterroles", "--selector", "app.kubernetes.io/instance=own", "--output=name"]);
+    let roles = ns.kubectl.run(&[
+        "get",
+        "clusterroles",
+        "--selector",
+        "app.kubernetes.io/instance=own",
+        "--output=name",
+    ]);
     assert_eq!(roles.await?.trim(), "", "watching one namespace needs no cluster-wide rights");
 
     stage_scale(chat, 3).await?;
@@ -87,7 +112,10 @@ async fn without_the_shared_operator(
     helm.run(&["uninstall", "own", "--wait", "--timeout", "2m"]).await?;
     assert!(deployment(access, &ns.name, "own").await?.is_none());
     let left = ns.kubectl.run(&[
-        "get", "deployments,roles,rolebindings,serviceaccounts", "--selector", "app.kubernetes.io/instance=own",
+        "get",
+        "deployments,roles,rolebindings,serviceaccounts",
+        "--selector",
+        "app.kubernetes.io/instance=own",
         "--output=name",
     ]);
     assert_eq!(left.await?.trim(), "", "uninstall leaves nothing of the release");

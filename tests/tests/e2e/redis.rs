@@ -23,8 +23,19 @@ const SECRET_ARRIVES: Duration = Duration::from_secs(180);
 
 /// A Redis with a password for its default user and a user `hub` who may use keys and channels `wsc:*` only.
 async fn start_redis(ns: &Namespace) -> Result<()> {
-    let user = ["--user", "hub", "on", &format!(">{USER}"), "~wsc:*", "&wsc:*", "+@all", "-@admin", "-@dangerous", "+info"]
-        .map(str::to_owned);
+    let user = [
+        "--user",
+        "hub",
+        "on",
+        &format!(">{USER}"),
+        "~wsc:*",
+        "&wsc:*",
+        "+@all",
+        "-@admin",
+        "-@dangerous",
+        "+info",
+    ]
+    .map(str::to_owned);
     let arguments: Vec<String> =
         ["--save", "", "--requirepass", ADMIN].map(str::to_owned).into_iter().chain(user).collect();
     let pod = json!({
@@ -70,12 +81,16 @@ async fn a_wrong_password_is_reported_mended_without_restart_and_nothing_is_left
     start_redis(ns).await?;
     ns.write_secret("redis-login", &[("username", "hub"), ("password", "not-the-password")]).await?;
     let mut spec = small_spec(2);
-    spec["redis"] = json!({"external": {"addresses": ["redis:6379"], "authSecretRef": {"name": "redis-login"}}});
+    spec["redis"] =
+        json!({"external": {"addresses": ["redis:6379"], "authSecretRef": {"name": "redis-login"}}});
     let chat = TestCluster::create(ns, "chat", &spec).await?;
     let object = chat.until("RedisReady", "False", STARTED).await?;
     let found = condition(&object, "RedisReady");
     assert_eq!(found["reason"], "AuthenticationFailed", "{found}");
-    assert!(found["message"].as_str().is_some_and(|message| !message.contains("not-the-password")), "{found}");
+    assert!(
+        found["message"].as_str().is_some_and(|message| !message.contains("not-the-password")),
+        "{found}"
+    );
     assert_eq!(condition(&object, "Ready")["status"], "False");
     let pods = (chat.pod_uid(0).await?, chat.pod_uid(1).await?);
 
@@ -88,8 +103,8 @@ async fn a_wrong_password_is_reported_mended_without_restart_and_nothing_is_left
         assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "no container was restarted");
     }
 
-    let mut alice = chat.connect("alice", 0).await?.client;
-    let mut bob = chat.connect("bob", 1).await?.client;
+    let mut alice = chat.connect("alice", 0).await?;
+    let mut bob = chat.connect("bob", 1).await?;
     assert_eq!(alice.send_to("bob", "over the ACL user").await?, "delivered");
     bob.expect_text("over the ACL user").await?;
     let prefix = format!("wsc:{}:chat:", ns.name);
@@ -126,8 +141,8 @@ async fn a_lost_managed_redis_comes_back_and_the_nodes_register_again() -> Resul
     let ns = &stage.ns;
     let chat = TestCluster::create(ns, "chat", &small_spec(2)).await?;
     chat.ready(2, STARTED).await?;
-    let mut alice = chat.connect("alice", 0).await?.client;
-    let mut bob = chat.connect("bob", 1).await?.client;
+    let mut alice = chat.connect("alice", 0).await?;
+    let mut bob = chat.connect("bob", 1).await?;
     ns.kubectl.run(&["delete", "pod", "chat-redis-0", "--grace-period=0", "--force"]).await?;
     let (api, _forward) = chat.api(1).await?;
     eventually("both are known again", STARTED, async || {

@@ -21,7 +21,10 @@ fn is_ready(pod: &Value) -> bool {
 /// Hub pods of chat.
 async fn pods(chat: &TestCluster<'_>) -> Result<Vec<Value>> {
     let all = chat.namespace.list(POD).await?;
-    Ok(all.into_iter().filter(|pod| pod["metadata"]["labels"]["app.kubernetes.io/name"] == "wsc-hub").collect())
+    Ok(all
+        .into_iter()
+        .filter(|pod| pod["metadata"]["labels"]["app.kubernetes.io/name"] == "wsc-hub")
+        .collect())
 }
 
 /// Waits until all pods have the image and the cluster is Ready; at no moment may more than one pod be down.
@@ -30,7 +33,8 @@ async fn rolls_to(chat: &TestCluster<'_>, image: &str, size: usize) -> Result<()
         let pods = pods(chat).await?;
         let up = pods.iter().filter(|pod| is_ready(pod)).count();
         ensure!(up + 1 >= size, "{} of {size} pods are down at the same time", size - up);
-        let new = pods.iter().filter(|pod| pod["spec"]["containers"][0]["image"] == image && is_ready(pod)).count();
+        let new =
+            pods.iter().filter(|pod| pod["spec"]["containers"][0]["image"] == image && is_ready(pod)).count();
         let object = chat.object().await?;
         let done = new == size && pods.len() == size && stands(&object, "Ready", "True");
         Ok(Look::when(done, (), format!("{new} of {size}; {}", object["status"]["operation"])))

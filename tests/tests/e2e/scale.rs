@@ -27,8 +27,8 @@ async fn kubectl_scale_adds_and_removes_nodes() -> Result<()> {
     stage.ns.kubectl.run(&["scale", "wsc/chat", "--replicas=4"]).await?;
     chat.ready(4, STARTED).await?;
     chat.nodes_are(0, &names(4), PATIENCE).await?;
-    let mut alice = chat.connect("alice", 0).await?.client;
-    let mut bob = chat.connect("bob", 3).await?.client;
+    let mut alice = chat.connect("alice", 0).await?;
+    let mut bob = chat.connect("bob", 3).await?;
     assert_eq!(alice.send_to("bob", "to the new pod").await?, "delivered");
     bob.expect_text("to the new pod").await?;
 

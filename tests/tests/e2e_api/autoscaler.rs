@@ -33,7 +33,10 @@ async fn an_autoscaler_reads_the_scale_and_lifts_it_to_its_minimum() -> Result<(
         })
         .await?;
     assert!(condition(&seen, "AbleToScale")["reason"].is_string(), "{seen}");
-    ns.until(STATEFUL_SET, "chat", "two replicas", Duration::from_secs(60), |set| set["spec"]["replicas"] == 2).await?;
+    ns.until(STATEFUL_SET, "chat", "two replicas", Duration::from_secs(60), |set| {
+        set["spec"]["replicas"] == 2
+    })
+    .await?;
     assert_eq!(cluster.object().await?["spec"]["replicas"], 2);
     Ok(())
 }

@@ -37,7 +37,11 @@ async fn bad_specs_are_refused_with_readable_messages() -> Result<()> {
         ("negative replicas", with(json!({"replicas": -1})), "replicas"),
         ("too many replicas", with(json!({"replicas": 1001})), "1000"),
         ("replicas as text", with(json!({"replicas": "three"})), "replicas"),
-        ("lease too short", with(json!({"hub": {"heartbeat": {"lease": "20s"}}})), "three times heartbeat.interval"),
+        (
+            "lease too short",
+            with(json!({"hub": {"heartbeat": {"lease": "20s"}}})),
+            "three times heartbeat.interval",
+        ),
         ("lease too long", with(json!({"hub": {"heartbeat": {"lease": "61s"}}})), "at most 60s"),
         ("not a duration", with(json!({"hub": {"heartbeat": {"interval": "ten"}}})), "heartbeat.interval"),
         ("grace too short", with(json!({"drain": {"terminationGracePeriod": "5s"}})), "at least 35s"),
@@ -76,7 +80,8 @@ async fn bad_specs_are_refused_with_readable_messages() -> Result<()> {
 #[tokio::test]
 async fn names_that_no_service_could_have_are_refused() -> Result<()> {
     let ns = namespace("names").await?;
-    for (name, word) in [("1chat", "begin with a letter"), ("a.b", "a-z"), (&"x".repeat(41), "40 characters")] {
+    for (name, word) in [("1chat", "begin with a letter"), ("a.b", "a-z"), (&"x".repeat(41), "40 characters")]
+    {
         let text = manifest(name, &smallest()).to_string();
         let said = ns.kubectl.refused(&["create", "-f", "-"], &text).await?;
         assert!(said.contains(word), "{name}: {said}");

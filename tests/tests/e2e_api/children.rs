@@ -3,11 +3,11 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use wsc_tests::kubernetes::{
-    resource::{
-        CHILDREN, CONFIG_MAP, DISRUPTION_BUDGET, INGRESS, NETWORK_POLICY, Resource, SECRET, SERVICE, SERVICE_ACCOUNT,
-        STATEFUL_SET, WSC_CLUSTER,
-    },
     namespace::TestNamespace,
+    resource::{
+        CHILDREN, CONFIG_MAP, DISRUPTION_BUDGET, INGRESS, NETWORK_POLICY, Resource, SECRET, SERVICE,
+        SERVICE_ACCOUNT, STATEFUL_SET, WSC_CLUSTER,
+    },
     wsc_cluster::{TestCluster, condition},
 };
 
@@ -92,7 +92,10 @@ async fn the_pods_are_described_as_the_design_asks() -> Result<()> {
     assert_eq!(headless["spec"]["clusterIP"], "None");
     assert_eq!(headless["spec"]["publishNotReadyAddresses"], true);
     let client = ns.get(SERVICE, "chat").await?;
-    assert_eq!((&client["spec"]["ports"][0]["port"], &client["spec"]["ports"][0]["targetPort"]), (&json!(80), &json!("client")));
+    assert_eq!(
+        (&client["spec"]["ports"][0]["port"], &client["spec"]["ports"][0]["targetPort"]),
+        (&json!(80), &json!("client"))
+    );
     let budget = ns.get(DISRUPTION_BUDGET, "chat").await?;
     assert_eq!(budget["spec"]["maxUnavailable"], 1);
     assert_eq!(budget["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
@@ -108,7 +111,8 @@ async fn conditions_are_all_there_and_say_what_is_missing_when_no_pod_runs() -> 
     let (ns, _operator) = with_operator("status").await?;
     let cluster = TestCluster::create(&ns, "chat", &smallest()).await?;
     let object = cluster.until("Ready", "False", SOON).await?;
-    for kind in ["Ready", "Available", "Progressing", "Degraded", "SpecValid", "RedisReady", "ExposureReady"] {
+    for kind in ["Ready", "Available", "Progressing", "Degraded", "SpecValid", "RedisReady", "ExposureReady"]
+    {
         let found = condition(&object, kind);
         assert!(found["status"].is_string(), "{kind} is missing: {}", object["status"]);
         assert!(found["message"].as_str().is_some_and(|message| message.len() > 5), "{kind}: {found}");
@@ -118,7 +122,11 @@ async fn conditions_are_all_there_and_say_what_is_missing_when_no_pod_runs() -> 
     assert_eq!(condition(&object, "Available")["status"], "False");
     let status = &object["status"];
     // A count that never was anything but 0 may be left out.
-    assert_eq!((status["readyReplicas"].as_i64().unwrap_or(0), &status["desiredReplicas"]), (0, &json!(3)), "{status}");
+    assert_eq!(
+        (status["readyReplicas"].as_i64().unwrap_or(0), &status["desiredReplicas"]),
+        (0, &json!(3)),
+        "{status}"
+    );
     assert!(status["selector"].as_str().is_some_and(|selector| selector.contains("chat")), "{status}");
     assert_eq!(status["endpoints"]["internal"], format!("ws://chat.{}.svc:80/ws", ns.name));
     Ok(())

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 use wsc_tests::kubernetes::{
-    resource::{DISRUPTION_BUDGET, EVENT, INGRESS, NETWORK_POLICY, SECRET, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET},
+    resource::{
+        DISRUPTION_BUDGET, EVENT, INGRESS, NETWORK_POLICY, SECRET, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET,
+    },
     wsc_cluster::{TestCluster, stands},
 };
 
@@ -31,14 +33,29 @@ async fn every_kind_of_child_is_repaired_after_an_edit() -> Result<()> {
     ns.until(INGRESS, "chat", "the Ingress is made", SOON, |_| true).await?;
     let edits = [
         (SERVICE, "chat", json!({"spec": {"sessionAffinity": "ClientIP"}}), "/spec/sessionAffinity"),
-        (SERVICE, "chat-nodes", json!({"spec": {"publishNotReadyAddresses": false}}), "/spec/publishNotReadyAddresses"),
+        (
+            SERVICE,
+            "chat-nodes",
+            json!({"spec": {"publishNotReadyAddresses": false}}),
+            "/spec/publishNotReadyAddresses",
+        ),
         (STATEFUL_SET, "chat", json!({"spec": {"replicas": 7}}), "/spec/replicas"),
         (STATEFUL_SET, "chat-redis", json!({"spec": {"replicas": 0}}), "/spec/replicas"),
         (DISRUPTION_BUDGET, "chat", json!({"spec": {"maxUnavailable": 3}}), "/spec/maxUnavailable"),
         (NETWORK_POLICY, "chat-redis", json!({"spec": {"ingress": [{}]}}), "/spec/ingress"),
-        (SERVICE_ACCOUNT, "chat-hub", json!({"automountServiceAccountToken": true}), "/automountServiceAccountToken"),
+        (
+            SERVICE_ACCOUNT,
+            "chat-hub",
+            json!({"automountServiceAccountToken": true}),
+            "/automountServiceAccountToken",
+        ),
         (INGRESS, "chat", json!({"spec": {"rules": [{"host": "evil.example.org"}]}}), "/spec/rules/0/host"),
-        (SERVICE, "chat-api", json!({"metadata": {"labels": {"wsc.dev/cluster": "other"}}}), "/metadata/labels"),
+        (
+            SERVICE,
+            "chat-api",
+            json!({"metadata": {"labels": {"wsc.dev/cluster": "other"}}}),
+            "/metadata/labels",
+        ),
     ];
     for (resource, name, edit, path) in edits {
         let before = ns.get(resource, name).await?.pointer(path).cloned();
@@ -92,7 +109,9 @@ async fn labels_and_annotations_of_users_stay() -> Result<()> {
     // A change that makes the operator write this very Service.
     cluster.change(&json!({"services": {"client": {"port": 8000}}})).await?;
     let service = ns
-        .until(SERVICE, "chat", "the port is 8000", SOON, |service| service["spec"]["ports"][0]["port"] == 8000)
+        .until(SERVICE, "chat", "the port is 8000", SOON, |service| {
+            service["spec"]["ports"][0]["port"] == 8000
+        })
         .await?;
     assert_eq!(service["metadata"]["labels"]["team"], "blue");
     assert_eq!(service["metadata"]["annotations"]["example.org/note"], "kept");
@@ -110,7 +129,10 @@ async fn generated_keys_are_made_once_and_a_users_change_stays() -> Result<()> {
     assert!(api.0.len() >= 24 && api.1.len() >= 24 && api.0 != api.1);
     ns.write_secret("chat-auth", &[("next.key", "a-key-that-the-user-adds-0123456789abcdef")]).await?;
     cluster.change(&json!({"services": {"client": {"port": 8000}}})).await?;
-    ns.until(SERVICE, "chat", "the port is 8000", SOON, |service| service["spec"]["ports"][0]["port"] == 8000).await?;
+    ns.until(SERVICE, "chat", "the port is 8000", SOON, |service| {
+        service["spec"]["ports"][0]["port"] == 8000
+    })
+    .await?;
     assert_eq!(ns.secret("chat-auth", "default.key").await?, before);
     ns.secret("chat-auth", "next.key").await?;
     Ok(())
@@ -120,7 +142,8 @@ async fn generated_keys_are_made_once_and_a_users_change_stays() -> Result<()> {
 async fn a_generated_key_that_is_lost_is_made_again_with_a_warning() -> Result<()> {
     let ns = namespace("lost-key").await?;
     let resync = [("WSC_RESYNC", "10s")];
-    let _operator = wsc_tests::kubernetes::operator_process::OperatorProcess::start_with(&ns, &resync).await?;
+    let _operator =
+        wsc_tests::kubernetes::operator_process::OperatorProcess::start_with(&ns, &resync).await?;
     TestCluster::create(&ns, "chat", &smallest()).await?;
     all_made(&ns).await?;
     let before = ns.secret("chat-api", "api").await?;
@@ -129,7 +152,9 @@ async fn a_generated_key_that_is_lost_is_made_again_with_a_warning() -> Result<(
     assert_ne!(ns.secret("chat-api", "api").await?, before);
     wsc_tests::wait::eventually("there is a warning", SOON, async || {
         let events = ns.list(EVENT).await?;
-        let warned = events.iter().any(|event| event["type"] == "Warning" && event["note"].to_string().contains("chat-api"));
+        let warned = events
+            .iter()
+            .any(|event| event["type"] == "Warning" && event["note"].to_string().contains("chat-api"));
         Ok(wsc_tests::wait::Look::when(warned, (), format!("{} events", events.len())))
     })
     .await
@@ -141,9 +166,13 @@ async fn while_paused_nothing_is_repaired_and_afterwards_all_is() -> Result<()> 
     let cluster = TestCluster::create(&ns, "chat", &smallest()).await?;
     all_made(&ns).await?;
     cluster.change(&json!({"paused": true})).await?;
-    ns.until(wsc_tests::kubernetes::resource::WSC_CLUSTER, "chat", "it says that it is paused", SOON, |object| {
-        stands(object, "Progressing", "False") && object["status"]["phase"] == "Paused"
-    })
+    ns.until(
+        wsc_tests::kubernetes::resource::WSC_CLUSTER,
+        "chat",
+        "it says that it is paused",
+        SOON,
+        |object| stands(object, "Progressing", "False") && object["status"]["phase"] == "Paused",
+    )
     .await?;
     ns.merge(SERVICE, "chat", &json!({"spec": {"sessionAffinity": "ClientIP"}})).await?;
     cluster.change(&json!({"replicas": 1})).await?;
@@ -152,8 +181,10 @@ async fn while_paused_nothing_is_repaired_and_afterwards_all_is() -> Result<()> 
     assert_eq!(ns.get(SERVICE, "chat").await?["spec"]["sessionAffinity"], "ClientIP");
     assert_eq!(ns.get(STATEFUL_SET, "chat").await?["spec"]["replicas"], 3);
     cluster.change(&json!({"paused": false})).await?;
-    ns.until(SERVICE, "chat", "the Service is repaired", SOON, |service| service["spec"]["sessionAffinity"] == "None")
-        .await?;
+    ns.until(SERVICE, "chat", "the Service is repaired", SOON, |service| {
+        service["spec"]["sessionAffinity"] == "None"
+    })
+    .await?;
     ns.until(STATEFUL_SET, "chat", "one replica", SOON, |set| set["spec"]["replicas"] == 1).await?;
     Ok(())
 }

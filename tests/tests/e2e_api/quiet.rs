@@ -5,11 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use wsc_tests::{
-    kubernetes::{
-        api_server::ApiServer,
-        operator_process::OperatorProcess,
-        wsc_cluster::TestCluster,
-    },
+    kubernetes::{api_server::ApiServer, operator_process::OperatorProcess, wsc_cluster::TestCluster},
     wait::{Look, eventually},
 };
 
@@ -23,7 +19,8 @@ async fn passes(operator: &OperatorProcess) -> Result<u64> {
     let (status, text) = operator.get("/metrics").await?;
     assert_eq!(status, 200);
     // Before the end of the first pass there is no sample.
-    let mut lines = text.lines().filter(|line| line.starts_with("wsc_operator_reconciles_total{result=\"ok\"}"));
+    let mut lines =
+        text.lines().filter(|line| line.starts_with("wsc_operator_reconciles_total{result=\"ok\"}"));
     lines.next().map_or(Ok(0), |line| Ok(line.rsplit_once(' ').context("no value")?.1.parse()?))
 }
 
@@ -33,7 +30,13 @@ fn writes(events: &[Value]) -> Vec<String> {
         .iter()
         .filter(|event| !matches!(event["verb"].as_str(), Some("get" | "list" | "watch")))
         .filter(|event| !event["userAgent"].as_str().is_some_and(|agent| agent.starts_with("kube-")))
-        .map(|event| format!("{} {}", event["verb"].as_str().unwrap_or("?"), event["requestURI"].as_str().unwrap_or("?")))
+        .map(|event| {
+            format!(
+                "{} {}",
+                event["verb"].as_str().unwrap_or("?"),
+                event["requestURI"].as_str().unwrap_or("?")
+            )
+        })
         .collect()
 }
 
@@ -48,7 +51,10 @@ async fn a_second_pass_sends_no_write() -> Result<()> {
 
     let server = ApiServer::shared()?;
     let made = writes(&server.audit(&ns.name)?);
-    assert!(made.iter().any(|write| write.contains("statefulsets/chat")), "the log shows the first pass: {made:?}");
+    assert!(
+        made.iter().any(|write| write.contains("statefulsets/chat")),
+        "the log shows the first pass: {made:?}"
+    );
 
     // The first passes still react to what the controllers make of the children; then two whole passes without
     // a write are waited for, at most six resyncs.

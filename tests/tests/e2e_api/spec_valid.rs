@@ -21,9 +21,13 @@ async fn a_secret_that_is_missing_is_named_and_its_arrival_is_noticed() -> Resul
 
     ns.write_secret("redis-login", &[("user", "x")]).await?;
     let wait = std::time::Duration::from_secs(60);
-    ns.until(wsc_tests::kubernetes::resource::WSC_CLUSTER, "chat", "the missing key is named", wait, |object| {
-        condition(object, "SpecValid")["reason"] == "SecretKeyMissing"
-    })
+    ns.until(
+        wsc_tests::kubernetes::resource::WSC_CLUSTER,
+        "chat",
+        "the missing key is named",
+        wait,
+        |object| condition(object, "SpecValid")["reason"] == "SecretKeyMissing",
+    )
     .await?;
     ns.write_secret("redis-login", &[("password", "x")]).await?;
     cluster.until("SpecValid", "True", wait).await?;
@@ -46,7 +50,10 @@ async fn an_object_of_somebody_else_is_never_touched() -> Result<()> {
     let message = found["message"].as_str().unwrap_or_default();
     assert!(message.contains("Service") && message.contains("chat"), "{message}");
     let after = ns.get(SERVICE, "chat").await?;
-    assert_eq!(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"], "it was written to");
+    assert_eq!(
+        after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"],
+        "it was written to"
+    );
     ns.delete(SERVICE, "chat").await?;
     cluster.until("SpecValid", "True", std::time::Duration::from_secs(60)).await?;
     ns.until(SERVICE, "chat", "the operator's own Service is made", SOON, |service| {
@@ -59,7 +66,8 @@ async fn an_object_of_somebody_else_is_never_touched() -> Result<()> {
 #[tokio::test]
 async fn one_resource_that_cannot_work_does_not_stop_another() -> Result<()> {
     let (ns, _operator) = with_operator("neighbours").await?;
-    let spec = json!({"redis": {"external": {"addresses": ["redis:6379"], "authSecretRef": {"name": "missing"}}}});
+    let spec =
+        json!({"redis": {"external": {"addresses": ["redis:6379"], "authSecretRef": {"name": "missing"}}}});
     TestCluster::create(&ns, "broken", &spec).await?.until("SpecValid", "False", SOON).await?;
     TestCluster::create(&ns, "chat", &smallest()).await?.until("SpecValid", "True", SOON).await?;
     crate::children::all_made(&ns).await

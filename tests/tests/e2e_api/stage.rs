@@ -25,7 +25,8 @@ pub(crate) async fn namespace(purpose: &str) -> Result<TestNamespace> {
             let crd = source_tree::root().join("crds/wscclusters.wsc.dev.yaml");
             // Client-side apply keeps the whole object in an annotation of at most 256 KiB, so the size matters.
             kubectl.run(&["apply", "-f", &crd.to_string_lossy()]).await?;
-            let established = ["wait", "--for=condition=Established", "crd/wscclusters.wsc.dev", "--timeout=30s"];
+            let established =
+                ["wait", "--for=condition=Established", "crd/wscclusters.wsc.dev", "--timeout=30s"];
             kubectl.run(&established).await.map(|_| ())
         })
         .await?;

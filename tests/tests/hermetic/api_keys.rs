@@ -18,7 +18,8 @@ async fn every_path_asks_for_a_key_of_its_scope() -> Result<()> {
     for path in ["/nodes", "/v1/nodes", "/v1/users/alice", "/admin/status"] {
         for key in [None, Some("wrong-key-0123456789-0123456789"), Some(""), Some(&API_KEY[..10])] {
             let answer = api.with_key(key).get(path).await?;
-            let detail = answer.problem(401, "invalid_token").map_err(|e| e.context(format!("{path} {key:?}")))?;
+            let detail =
+                answer.problem(401, "invalid_token").map_err(|e| e.context(format!("{path} {key:?}")))?;
             assert!(key.is_none_or(|key| key.is_empty() || !detail.contains(key)), "{detail}");
         }
         api.with_key(Some(ADMIN_KEY)).get(path).await?.ok()?;

@@ -68,8 +68,11 @@ async fn a_page_of_a_foreign_origin_is_refused() -> Result<()> {
     })
     .await?;
     let own = format!("http://{}", lone.hub.client);
-    for origin in ["https://evil.example", "null", "https://app.example.org.evil.example", "http://app.example.org"] {
-        let answer = WsClient::refused(lone.hub.client, &WsRequest::user("a").header("Origin", origin)).await?;
+    for origin in
+        ["https://evil.example", "null", "https://app.example.org.evil.example", "http://app.example.org"]
+    {
+        let answer =
+            WsClient::refused(lone.hub.client, &WsRequest::user("a").header("Origin", origin)).await?;
         answer.problem(403, "origin_not_allowed").map_err(|error| error.context(origin))?;
     }
     for origin in ["https://app.example.org", "https://other.example.org", own.as_str()] {

@@ -21,11 +21,17 @@ async fn a_send_says_what_happened_to_the_message() -> Result<()> {
     assert!(sent["total_duration_ms"].is_u64() && sent["id"].is_string(), "{sent}");
     for client in [&mut phone, &mut desk] {
         let notice = client.expect("notice").await?;
-        assert_eq!((&notice["content"], &notice["data"], &notice["id"]), (&json!("ready"), &json!({"n": 1}), &sent["id"]));
+        assert_eq!(
+            (&notice["content"], &notice["data"], &notice["id"]),
+            (&json!("ready"), &json!({"n": 1}), &sent["id"])
+        );
         assert_eq!(notice.get("sender"), None, "the backend has no user id");
     }
     let offline = api.send("nobody", "x").await?;
-    assert_eq!((&offline["status"], &offline["connections"], &offline["nodes"]), (&json!("offline"), &json!(0), &json!([])));
+    assert_eq!(
+        (&offline["status"], &offline["connections"], &offline["nodes"]),
+        (&json!("offline"), &json!(0), &json!([]))
+    );
     let body = json!({"content": "no wait", "options": {"wait": "none"}});
     assert_eq!(api.post("/v1/users/alice/messages", &body).await?.ok()?["status"], "accepted");
     phone.expect_text("no wait").await?;
@@ -62,10 +68,17 @@ async fn a_kick_closes_all_of_the_users_connections_with_a_notice_and_counts_the
     let body = json!({"reason": "spam", "notify": true, "message": "You were asked to leave."});
     let kicked = lone.api()?.post("/v1/users/alice/kick", &body).await?.ok()?;
     assert_eq!(kicked["user_id"], "alice");
-    assert_eq!((&kicked["kicked_connections"], &kicked["notification_sent"]), (&json!(2), &json!(true)), "{kicked}");
+    assert_eq!(
+        (&kicked["kicked_connections"], &kicked["notification_sent"]),
+        (&json!(2), &json!(true)),
+        "{kicked}"
+    );
     for client in [&mut first, &mut second] {
         let notice = client.expect("kick_out").await?;
-        assert_eq!((&notice["content"], &notice["data"]["reason"]), (&json!("You were asked to leave."), &json!("spam")));
+        assert_eq!(
+            (&notice["content"], &notice["data"]["reason"]),
+            (&json!("You were asked to leave."), &json!("spam"))
+        );
         assert!(client.expect_close(4001, PATIENCE).await?.contains("spam"));
     }
     other.expect_nothing().await?;
@@ -166,7 +179,8 @@ async fn a_body_over_the_limit_is_refused_with_413() -> Result<()> {
 async fn paths_and_methods_that_are_not_there_get_problem_documents() -> Result<()> {
     let lone = LoneHub::trusted(|options| options).await?;
     let api = lone.api()?;
-    for path in ["/", "/v1", "/v2/nodes", "/v1/users", "/nodes/x", "/v1/stats", "/v1/events", "/openapi.json"] {
+    for path in ["/", "/v1", "/v2/nodes", "/v1/users", "/nodes/x", "/v1/stats", "/v1/events", "/openapi.json"]
+    {
         let answer = api.get(path).await?;
         answer.problem(404, "not_found").map_err(|error| error.context(path))?;
     }

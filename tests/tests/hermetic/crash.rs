@@ -37,10 +37,8 @@ async fn the_users_of_a_killed_node_are_offline_within_the_lease_and_their_recor
     fleet.redis.no_key(&index, NOTICED).await?;
     fleet.redis.no_key("wsc:{u:alice}:conn", NOTICED).await?;
     eventually("the dead node is no member", NOTICED, async || {
-        let members: Vec<String> = redis::cmd("SMEMBERS")
-            .arg("wsc:nodes")
-            .query_async(&mut fleet.redis.connection().await?)
-            .await?;
+        let members: Vec<String> =
+            redis::cmd("SMEMBERS").arg("wsc:nodes").query_async(&mut fleet.redis.connection().await?).await?;
         Ok(Look::when(members.len() == 1 && members[0].starts_with("node-0#"), (), format!("{members:?}")))
     })
     .await?;

@@ -12,7 +12,10 @@ use wsc_tests::{
 const DEV_KEY: &str = "dev-only-key-do-not-use-in-production";
 
 fn dev() -> HubOptions {
-    HubOptions::default().flag("--dev").set("WSC_CLIENT_ADDR", "127.0.0.1:0").set("WSC_API_ADDR", "127.0.0.1:0")
+    HubOptions::default()
+        .flag("--dev")
+        .set("WSC_CLIENT_ADDR", "127.0.0.1:0")
+        .set("WSC_API_ADDR", "127.0.0.1:0")
 }
 
 #[tokio::test]
@@ -53,7 +56,8 @@ async fn hosts_that_are_not_loopback_are_refused() -> Result<()> {
     }
     let local = tokio::net::TcpStream::connect(hub.client).await?;
     let host = format!("localhost:{}", hub.client.port());
-    WsClient::welcomed(WsClient::upgrade_over(Box::new(local), &host, &WsRequest::user("alice")).await?).await?;
+    WsClient::welcomed(WsClient::upgrade_over(Box::new(local), &host, &WsRequest::user("alice")).await?)
+        .await?;
     let api = hub.api(DEV_KEY)?;
     assert_eq!(api.request(Method::GET, "/nodes", None).await?.status, 200);
     Ok(())

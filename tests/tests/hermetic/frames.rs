@@ -16,7 +16,8 @@ async fn hub() -> Result<LoneHub> {
 #[tokio::test]
 async fn welcome_comes_first_and_says_who_and_where() -> Result<()> {
     let lone = hub().await?;
-    let request = WsRequest::new("/ws?user_id=alice&client_id=phone").header("Sec-WebSocket-Protocol", "wsc.v1");
+    let request =
+        WsRequest::new("/ws?user_id=alice&client_id=phone").header("Sec-WebSocket-Protocol", "wsc.v1");
     let alice = WsClient::connect(lone.hub.client, &request).await?;
     assert_eq!(alice.welcome["user_id"], "alice");
     assert_eq!(alice.welcome["client_id"], "phone");
@@ -24,11 +25,17 @@ async fn welcome_comes_first_and_says_who_and_where() -> Result<()> {
     assert_eq!(alice.welcome["resumed"], false);
     assert_eq!(alice.welcome["ping_interval_ms"], 25_000);
     assert_eq!(alice.headers["x-wsc-node-id"], "lone");
-    assert_eq!(alice.headers["x-wsc-connection-id"].to_str()?, alice.welcome["connection_id"].as_str().unwrap());
+    assert_eq!(
+        alice.headers["x-wsc-connection-id"].to_str()?,
+        alice.welcome["connection_id"].as_str().unwrap()
+    );
     assert_eq!(alice.headers["sec-websocket-protocol"], "wsc.v1");
 
     let bob = lone.hub.connect("bob").await?;
-    assert_eq!(bob.welcome["client_id"], bob.welcome["connection_id"], "the default device is the connection");
+    assert_eq!(
+        bob.welcome["client_id"], bob.welcome["connection_id"],
+        "the default device is the connection"
+    );
     assert!(!bob.headers.contains_key("sec-websocket-protocol"), "none was offered");
     alice.close().await?;
     bob.close().await

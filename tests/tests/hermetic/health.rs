@@ -59,7 +59,9 @@ async fn metrics_count_connections_and_sends_and_name_no_user() -> Result<()> {
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
         .sum();
     assert!(sent >= 1.0, "no counter of delivered sends in\n{text}");
-    for name in text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next()) {
+    for name in
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next())
+    {
         assert!(name.is_empty() || name.starts_with("wsc_"), "foreign metric {name}");
     }
     alice.close().await?;
@@ -97,14 +99,27 @@ async fn admin_status_and_nodes_of_a_fleet_tell_the_same_story() -> Result<()> {
     assert!((1..=1500).contains(&lease), "{lease}");
 
     let nodes = fleet.api(1)?.get("/nodes").await?.ok()?;
-    assert_eq!(nodes, fleet.api(1)?.get("/v1/nodes").await?.ok()?, "both paths answer the same, up to a heartbeat");
-    let row = nodes.as_array().and_then(|rows| rows.iter().find(|row| row["id"] == "node-0")).context("no node-0")?;
+    assert_eq!(
+        nodes,
+        fleet.api(1)?.get("/v1/nodes").await?.ok()?,
+        "both paths answer the same, up to a heartbeat"
+    );
+    let row = nodes
+        .as_array()
+        .and_then(|rows| rows.iter().find(|row| row["id"] == "node-0"))
+        .context("no node-0")?;
     assert_eq!(row["incarnation"], status["incarnation"], "{row}");
     assert_eq!(row["version"], status["version"]);
-    assert_eq!((&row["status"], &row["zone"], &row["ip_address"]), (&json!("active"), &json!("z1"), &json!("10.1.2.3")));
+    assert_eq!(
+        (&row["status"], &row["zone"], &row["ip_address"]),
+        (&json!("active"), &json!("z1"), &json!("10.1.2.3"))
+    );
     assert_eq!(row["port"], fleet.hubs[0].client.port());
     for field in ["started_at", "last_seen"] {
-        assert!(row[field].as_str().is_some_and(|at| at.contains('T') && at.ends_with('Z')), "{field}: {row}");
+        assert!(
+            row[field].as_str().is_some_and(|at| at.contains('T') && at.ends_with('Z')),
+            "{field}: {row}"
+        );
     }
     Ok(())
 }

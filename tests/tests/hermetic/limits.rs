@@ -59,7 +59,8 @@ async fn a_header_that_does_not_end_is_given_up() -> Result<()> {
     let mut socket = tokio::net::TcpStream::connect(lone.hub.client).await?;
     socket.write_all(b"GET /ws?user_id=a HTTP/1.1\r\nHost: x\r\n").await?;
     let mut answer = Vec::new();
-    wsc_tests::wait::at_most("the hub gives up", Duration::from_secs(5), socket.read_to_end(&mut answer)).await??;
+    wsc_tests::wait::at_most("the hub gives up", Duration::from_secs(5), socket.read_to_end(&mut answer))
+        .await??;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     Ok(())

@@ -24,8 +24,11 @@ struct Stage {
 
 impl Stage {
     async fn new(redis: RedisOptions, files: &[(&str, &str)]) -> Result<Self> {
-        let stage =
-            Self { redis: RedisServer::start(redis).await?, secrets: ScratchDir::new("redis-secrets")?, keys: api_keys()? };
+        let stage = Self {
+            redis: RedisServer::start(redis).await?,
+            secrets: ScratchDir::new("redis-secrets")?,
+            keys: api_keys()?,
+        };
         for (name, text) in files {
             stage.secrets.write(name, text)?;
         }
@@ -60,11 +63,16 @@ async fn status_with_error(hub: &HubProcess, word: &str) -> Result<Value> {
 #[tokio::test]
 async fn a_wrong_password_is_reported_and_its_correction_needs_no_restart() -> Result<()> {
     let stage =
-        Stage::new(RedisOptions::default().password("right-password-1"), &[("password", "wrong-password-1")]).await?;
+        Stage::new(RedisOptions::default().password("right-password-1"), &[("password", "wrong-password-1")])
+            .await?;
     let hub =
-        HubProcess::start(&stage.options().set_path("WSC_REDIS_PASSWORD_FILE", &stage.file("password"))).await?;
+        HubProcess::start(&stage.options().set_path("WSC_REDIS_PASSWORD_FILE", &stage.file("password")))
+            .await?;
     let status = status_with_error(&hub, "auth_failed: ").await?;
-    assert_eq!((&status["redis"], &status["registered"], &status["phase"]), (&json!("down"), &json!(false), &json!("starting")));
+    assert_eq!(
+        (&status["redis"], &status["registered"], &status["phase"]),
+        (&json!("down"), &json!(false), &json!("starting"))
+    );
     let error = status["redis_error"].as_str().unwrap_or_default();
     assert!(!error.contains("wrong-password-1"), "{error}");
     let health = hub.client_http()?.get("/health").await?;
@@ -86,13 +94,23 @@ async fn a_wrong_password_is_reported_and_its_correction_needs_no_restart() -> R
 
 #[tokio::test]
 async fn a_rotated_password_is_taken_up_while_clients_stay() -> Result<()> {
-    let stage = Stage::new(RedisOptions::default().password("first-password"), &[("password", "first-password")]).await?;
+    let stage =
+        Stage::new(RedisOptions::default().password("first-password"), &[("password", "first-password")])
+            .await?;
     let hub =
-        HubProcess::ready(&stage.options().set_path("WSC_REDIS_PASSWORD_FILE", &stage.file("password"))).await?;
+        HubProcess::ready(&stage.options().set_path("WSC_REDIS_PASSWORD_FILE", &stage.file("password")))
+            .await?;
     let mut alice = hub.connect("alice").await?;
     let mut redis = stage.redis.connection().await?;
     redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("second-password").exec_async(&mut redis).await?;
-    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").exec_async(&mut redis).await?;
+    redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("normal")
+        .arg("SKIPME")
+        .arg("yes")
+        .exec_async(&mut redis)
+        .await?;
     redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec_async(&mut redis).await?;
     status_with_error(&hub, "auth_failed: ").await?;
     let health = hub.client_http()?.get("/health").await?;
@@ -137,7 +155,8 @@ async fn redis_over_tls_is_verified_by_the_given_authority() -> Result<()> {
     hub.connect("alice").await?.expect_nothing().await?;
 
     let stranger = RedisServer::start(RedisOptions::default().tls()).await?;
-    let distrusting = stage.options().set("WSC_NODE_ID", "node-1").set_path("WSC_REDIS_CA_FILE", &stranger.ca_file());
+    let distrusting =
+        stage.options().set("WSC_NODE_ID", "node-1").set_path("WSC_REDIS_CA_FILE", &stranger.ca_file());
     let hub = HubProcess::start(&distrusting).await?;
     status_with_error(&hub, "tls: ").await?;
     assert_eq!(hub.client_http()?.get("/health").await?.status, 503);

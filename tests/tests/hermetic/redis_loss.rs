@@ -121,9 +121,9 @@ async fn bad_bytes_on_the_channels_are_ignored() -> Result<()> {
     alice.expect_text("still fine").await?;
     assert!(!fleet.hubs[0].output().contains("panicked"));
     let metrics = fleet.api(0)?.get("/metrics").await?.text;
-    let counted = metrics.lines().any(|line| {
-        line.contains("malformed") && !line.starts_with('#') && !line.ends_with(" 0")
-    });
+    let counted = metrics
+        .lines()
+        .any(|line| line.contains("malformed") && !line.starts_with('#') && !line.ends_with(" 0"));
     assert!(counted, "malformed batches are counted:\n{metrics}");
     alice.expect_nothing().await
 }

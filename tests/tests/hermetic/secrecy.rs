@@ -32,7 +32,8 @@ async fn no_token_key_password_or_content_is_logged_even_at_level_trace() -> Res
     let mut hub = HubProcess::ready(&options).await?;
 
     let good = tokens::mint(None, TOKEN_SECRET, "alice")?;
-    let wrong = tokens::sign(Algorithm::HS256, None, "another-secret-0123456789-0123456789", &tokens::claims("eve"))?;
+    let wrong =
+        tokens::sign(Algorithm::HS256, None, "another-secret-0123456789-0123456789", &tokens::claims("eve"))?;
     let mut alice = WsClient::connect(hub.client, &WsRequest::new(&format!("/ws?token={good}"))).await?;
     WsClient::refused(hub.client, &WsRequest::new(&format!("/ws?token={wrong}"))).await?;
     let offered = WsRequest::new("/ws").header("Sec-WebSocket-Protocol", &format!("wsc.v1, bearer.{wrong}"));
@@ -50,7 +51,13 @@ async fn no_token_key_password_or_content_is_logged_even_at_level_trace() -> Res
     let output = hub.output();
     assert!(output.lines().count() > 5, "a run at level trace says something: {output}");
     for secret in [
-        TOKEN_SECRET, API_KEY, ADMIN_KEY, "redis-password-in-use", good.as_str(), wrong.as_str(), wrong_key,
+        TOKEN_SECRET,
+        API_KEY,
+        ADMIN_KEY,
+        "redis-password-in-use",
+        good.as_str(),
+        wrong.as_str(),
+        wrong_key,
         "words-for-alice-only",
     ] {
         if let Some(line) = output.lines().find(|line| line.contains(secret)) {

@@ -31,8 +31,16 @@ async fn all_mistakes_are_listed_at_once_with_exit_64() -> Result<()> {
         .set("WSC_EVENTS", "true");
     let said = refused(options).await?;
     for name in [
-        "WSC_NODE_ID", "WSC_CLIENT_ADDR", "WSC_HEARTBEAT_INTERVAL", "WSC_MAX_CONNECTIONS", "WSC_AUTH_MODE",
-        "WSC_REDIS_URL", "WSC_KEY_PREFIX", "WSC_API_KEYS_DIR", "WSC_LOG_FORMAT", "WSC_EVENTS",
+        "WSC_NODE_ID",
+        "WSC_CLIENT_ADDR",
+        "WSC_HEARTBEAT_INTERVAL",
+        "WSC_MAX_CONNECTIONS",
+        "WSC_AUTH_MODE",
+        "WSC_REDIS_URL",
+        "WSC_KEY_PREFIX",
+        "WSC_API_KEYS_DIR",
+        "WSC_LOG_FORMAT",
+        "WSC_EVENTS",
     ] {
         assert!(said.contains(name), "{name} is not named in:\n{said}");
     }
@@ -49,7 +57,11 @@ async fn each_wrong_setting_is_named_with_what_to_change() -> Result<()> {
         (trusted().set("WSC_LEASE", "61s"), "WSC_LEASE", "60s"),
         (trusted().set("WSC_REDIS_MODE", "cluster"), "WSC_REDIS_MODE", "not built yet"),
         (HubOptions::node("n").set("WSC_AUTH_MODE", "proxy"), "WSC_AUTH_MODE", "not built yet"),
-        (trusted().set("WSC_REDIS_URL", "redis://127.0.0.1:1").set("WSC_REDIS_PASSWORD_FILE", "/no/file"), "WSC_REDIS_PASSWORD_FILE", "/no/file"),
+        (
+            trusted().set("WSC_REDIS_URL", "redis://127.0.0.1:1").set("WSC_REDIS_PASSWORD_FILE", "/no/file"),
+            "WSC_REDIS_PASSWORD_FILE",
+            "/no/file",
+        ),
         (trusted().set("WSC_PING_INTERVAL", "1ns"), "WSC_PING_INTERVAL", "1ns"),
         (trusted().set("WSC_LOG", "loud"), "WSC_LOG", "loud"),
         (trusted().set("WSC_ALLOWED_ORIGINS", "not an origin"), "WSC_ALLOWED_ORIGINS", "not an origin"),
@@ -73,7 +85,9 @@ async fn key_files_that_cannot_be_used_stop_the_start_and_are_named() -> Result<
     let pem = ScratchDir::new("pem-keys")?;
     pem.write("rsa.pem", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")?;
     let empty = ScratchDir::new("no-keys")?;
-    for (folder, name, word) in [(&short, "short.key", "32"), (&pem, "rsa.pem", "not built yet"), (&empty, "no-keys", ".key")] {
+    for (folder, name, word) in
+        [(&short, "short.key", "32"), (&pem, "rsa.pem", "not built yet"), (&empty, "no-keys", ".key")]
+    {
         let mut process = HubOptions::node("n").set_path("WSC_AUTH_KEYS_DIR", folder.path()).spawn()?;
         let status = process.exit(END).await?;
         assert!(status.code().is_some_and(|code| code != 0), "{name}: {status}");
@@ -97,7 +111,8 @@ async fn a_password_in_the_redis_url_is_refused_or_never_shown() -> Result<()> {
 
 #[tokio::test]
 async fn a_flag_wins_over_its_variable() -> Result<()> {
-    let options = HubOptions::node("from-variable").set("WSC_AUTH_MODE", "trusted").flag("--node-id=from-flag");
+    let options =
+        HubOptions::node("from-variable").set("WSC_AUTH_MODE", "trusted").flag("--node-id=from-flag");
     let hub = wsc_tests::hub_process::HubProcess::ready(&options).await?;
     assert_eq!(hub.connect("alice").await?.node(), "from-flag");
     Ok(())
@@ -120,12 +135,36 @@ async fn help_lists_every_setting_with_its_default_and_version_tells_the_release
     assert_eq!(help.exit(END).await?.code(), Some(0));
     let text = help.stdout();
     for name in [
-        "WSC_NODE_ID", "WSC_NODE_IP", "WSC_POD_UID", "WSC_ZONE", "WSC_CLIENT_ADDR", "WSC_API_ADDR", "WSC_REDIS_URL",
-        "WSC_REDIS_USERNAME_FILE", "WSC_REDIS_PASSWORD_FILE", "WSC_REDIS_CA_FILE", "WSC_KEY_PREFIX", "WSC_OWNER",
-        "WSC_AUTH_MODE", "WSC_AUTH_KEYS_DIR", "WSC_TOKEN_ISSUER", "WSC_TOKEN_AUDIENCE", "WSC_API_KEYS_DIR",
-        "WSC_CLIENT_SEND", "WSC_ALLOWED_ORIGINS", "WSC_HEARTBEAT_INTERVAL", "WSC_LEASE", "WSC_PING_INTERVAL",
-        "WSC_MAX_CONNECTIONS", "WSC_MAX_MESSAGE_BYTES", "WSC_OUTBOUND_QUEUE_BYTES", "WSC_MESSAGE_BUFFER_SIZE",
-        "WSC_HANDSHAKE_TIMEOUT", "WSC_GRACE", "WSC_LOG", "WSC_LOG_FORMAT",
+        "WSC_NODE_ID",
+        "WSC_NODE_IP",
+        "WSC_POD_UID",
+        "WSC_ZONE",
+        "WSC_CLIENT_ADDR",
+        "WSC_API_ADDR",
+        "WSC_REDIS_URL",
+        "WSC_REDIS_USERNAME_FILE",
+        "WSC_REDIS_PASSWORD_FILE",
+        "WSC_REDIS_CA_FILE",
+        "WSC_KEY_PREFIX",
+        "WSC_OWNER",
+        "WSC_AUTH_MODE",
+        "WSC_AUTH_KEYS_DIR",
+        "WSC_TOKEN_ISSUER",
+        "WSC_TOKEN_AUDIENCE",
+        "WSC_API_KEYS_DIR",
+        "WSC_CLIENT_SEND",
+        "WSC_ALLOWED_ORIGINS",
+        "WSC_HEARTBEAT_INTERVAL",
+        "WSC_LEASE",
+        "WSC_PING_INTERVAL",
+        "WSC_MAX_CONNECTIONS",
+        "WSC_MAX_MESSAGE_BYTES",
+        "WSC_OUTBOUND_QUEUE_BYTES",
+        "WSC_MESSAGE_BUFFER_SIZE",
+        "WSC_HANDSHAKE_TIMEOUT",
+        "WSC_GRACE",
+        "WSC_LOG",
+        "WSC_LOG_FORMAT",
     ] {
         assert!(text.contains(name), "{name} is missing in --help");
         let flag = format!("--{}", name.trim_start_matches("WSC_").to_lowercase().replace('_', "-"));
@@ -149,7 +188,11 @@ async fn a_port_that_is_taken_is_said_plainly() -> Result<()> {
     let mut process = options.spawn()?;
     let status = process.exit(END).await?;
     assert!(status.code().is_some_and(|code| code != 0), "{status}");
-    assert!(process.stderr().contains(&address) || process.stdout().contains(&address), "{}", process.output());
+    assert!(
+        process.stderr().contains(&address) || process.stdout().contains(&address),
+        "{}",
+        process.output()
+    );
     assert!(!process.output().contains("panicked"), "{}", process.output());
     Ok(())
 }

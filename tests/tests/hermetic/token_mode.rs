@@ -52,7 +52,8 @@ async fn tokens_that_do_not_hold_are_refused_with_401() -> Result<()> {
         options.set("WSC_TOKEN_ISSUER", "https://issuer.example").set("WSC_TOKEN_AUDIENCE", "chat")
     })
     .await?;
-    let good = json!({"sub": "alice", "exp": unix_now() + 600, "iss": "https://issuer.example", "aud": "chat"});
+    let good =
+        json!({"sub": "alice", "exp": unix_now() + 600, "iss": "https://issuer.example", "aud": "chat"});
     let with = |field: &str, value: Value| {
         let mut claims = good.clone();
         claims[field] = value;
@@ -86,10 +87,18 @@ async fn tokens_that_do_not_hold_are_refused_with_401() -> Result<()> {
         ("no audience", by_hs256(&without("aud"))?, "invalid_token"),
         ("another key", tokens::sign(Algorithm::HS256, None, other_secret, &good)?, "invalid_token"),
         ("unknown kid", tokens::sign(Algorithm::HS256, Some("other"), TOKEN_SECRET, &good)?, "invalid_token"),
-        ("kid with a path", tokens::sign(Algorithm::HS256, Some("../x"), TOKEN_SECRET, &good)?, "invalid_token"),
+        (
+            "kid with a path",
+            tokens::sign(Algorithm::HS256, Some("../x"), TOKEN_SECRET, &good)?,
+            "invalid_token",
+        ),
         ("algorithm none", tokens::unsigned(&good), "invalid_token"),
         ("tampered payload", tampered, "invalid_token"),
-        ("no signature", by_hs256(&good)?.rsplit_once('.').unwrap_or_default().0.to_owned() + ".", "invalid_token"),
+        (
+            "no signature",
+            by_hs256(&good)?.rsplit_once('.').unwrap_or_default().0.to_owned() + ".",
+            "invalid_token",
+        ),
         ("not a token", "nonsense".to_owned(), "invalid_token"),
         ("two dots", "..".to_owned(), "invalid_token"),
         ("end is no number", by_hs256(&with("exp", json!("soon")))?, "invalid_token"),
@@ -99,7 +108,9 @@ async fn tokens_that_do_not_hold_are_refused_with_401() -> Result<()> {
         let detail = answer.problem(401, code).map_err(|error| error.context(what))?;
         assert!(!detail.contains(&token), "{what}: the token is repeated in {detail}");
     }
-    for request in [WsRequest::new("/ws"), WsRequest::user("alice"), WsRequest::new("/ws").header("X-User-ID", "alice")] {
+    for request in
+        [WsRequest::new("/ws"), WsRequest::user("alice"), WsRequest::new("/ws").header("X-User-ID", "alice")]
+    {
         WsClient::refused(lone.hub.client, &request).await?.problem(401, "invalid_token")?;
     }
     let bad_user = WsRequest::token(&by_hs256(&with("sub", json!("a b")))?);
@@ -117,7 +128,8 @@ async fn inputs_that_contradict_the_token_are_refused_with_400() -> Result<()> {
         WsClient::refused(lone.hub.client, &request).await?.problem(400, "bad_request")?;
     }
     let other = tokens::mint(None, TOKEN_SECRET, "alice")?;
-    let two = WsRequest::new(&format!("/ws?token={token}")).header("Authorization", &format!("Bearer {other}"));
+    let two =
+        WsRequest::new(&format!("/ws?token={token}")).header("Authorization", &format!("Bearer {other}"));
     WsClient::refused(lone.hub.client, &two).await?.problem(400, "bad_request")?;
     let client = WsClient::connect(lone.hub.client, &WsRequest::token(&token)).await?;
     assert_eq!(client.welcome["client_id"], "phone");
@@ -140,7 +152,11 @@ async fn a_client_may_send_only_what_its_token_grants() -> Result<()> {
         let mut alice = lone.connect_with(&claims_with_send("alice", grants)).await?;
         for (receiver, client, may) in [("bob", &mut bob, may_bob), ("carol", &mut carol, may_carol)] {
             if may {
-                assert_eq!(alice.send_to(receiver, "granted").await?, "delivered", "{grants:?} -> {receiver}");
+                assert_eq!(
+                    alice.send_to(receiver, "granted").await?,
+                    "delivered",
+                    "{grants:?} -> {receiver}"
+                );
                 client.expect_text("granted").await?;
             } else {
                 alice.send(&json!({"receiver": receiver, "content": "x", "message_id": "m"})).await?;
@@ -193,7 +209,10 @@ async fn keys_come_and_go_while_the_hub_runs() -> Result<()> {
     .await?;
     let no_kid = tokens::mint(None, second, "alice")?;
     assert!(!accepted(&no_kid).await?, "with two keys loaded a token must name its key");
-    assert!(accepted(&tokens::mint(Some("default"), TOKEN_SECRET, "alice")?).await?, "the old key still holds");
+    assert!(
+        accepted(&tokens::mint(Some("default"), TOKEN_SECRET, "alice")?).await?,
+        "the old key still holds"
+    );
 
     std::fs::remove_file(lone.token_keys.path().join("default.key"))?;
     let old = tokens::mint(Some("default"), TOKEN_SECRET, "alice")?;
