@@ -58,7 +58,8 @@ async fn the_disruption_budget_refuses_a_second_eviction() -> Result<()> {
     };
     // By kubectl, which takes the first answer: the library tries again until the first pod is back.
     ns.kubectl.run_with(&["create", "--raw", &path("chat-0"), "-f", "-"], &eviction("chat-0")).await?;
-    let refusal = ns.kubectl.refused(&["create", "--raw", &path("chat-1"), "-f", "-"], &eviction("chat-1")).await?;
+    let refusal =
+        ns.kubectl.refused(&["create", "--raw", &path("chat-1"), "-f", "-"], &eviction("chat-1")).await?;
     assert!(refusal.contains("TooManyRequests") && refusal.contains("disruption budget"), "{refusal}");
     chat.replaced(0, &old, STARTED).await?;
     chat.ready(3, STARTED).await?;
