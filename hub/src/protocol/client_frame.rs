@@ -47,11 +47,7 @@ pub struct BadFrame {
 /// # Errors
 /// [`BadFrame`] with the code and sentence to answer.
 pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
-    let raw: RawFields = serde_json::from_str(text).map_err(|e| BadFrame {
-        code: ErrorCode::BadRequest,
-        detail: format!("the frame is not a JSON object of the documented form: {e}"),
-        message_id: None,
-    })?;
+    let raw: RawFields = fields(text)?;
     let message_id = raw.message_id.as_deref().and_then(|id| MessageId::new(id).ok());
     let bad = |code, detail: String| BadFrame { code, detail, message_id: message_id.clone() };
     let bad_request = |detail: String| bad(ErrorCode::BadRequest, detail);
@@ -91,8 +87,33 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
     Ok(ClientFrame::Message(Box::new(ClientMessage { receiver, message })))
 }
 
+fn fields(text: &str) -> Result<RawFields, BadFrame> {
+    let bad = |why: &str, message_id| BadFrame {
+        code: ErrorCode::BadRequest,
+        detail: format!("the frame is not a JSON object of the documented form: {why}"),
+        message_id,
+    };
+    // An array would be taken for the fields in their order.
+    if text.trim_start().starts_with('[') {
+        return Err(bad("it is an array", None));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        // A field of the wrong kind does not hide whose answer this is.
+        let own_id =
+            serde_json::from_str::<OwnId>(text).ok().and_then(|own| MessageId::new(&own.message_id).ok());
+        bad(&error.to_string(), own_id)
+    })
+}
+
+/// What is still read of a frame whose other fields cannot be.
+#[derive(Deserialize)]
+struct OwnId {
+    message_id: String,
+}
+
 /// The fields of a frame, in whatever order; unknown ones are ignored.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct RawFields {
     message_type: Option<String>,
     message_id: Option<String>,
@@ -123,6 +144,17 @@ mod tests {
         let cases = [
             ("", BadRequest, "the frame is not a JSON object of the documented form: EOF"),
             ("[1]", BadRequest, "the frame is not"),
+            (
+                "7",
+                BadRequest,
+                "the frame is not a JSON object of the documented form: invalid type: integer `7`, expected an object",
+            ),
+            (
+                r#" ["ping","p1",null,null,null,null,null]"#,
+                BadRequest,
+                "the frame is not a JSON object of the documented form: it is an array",
+            ),
+            (r#"{"receiver":"b","content":"\ud800"}"#, BadRequest, "content holds half of a surrogate pair"),
             ("{\"receiver\":", BadRequest, "the frame is not"),
             ("{\"receiver\":5}", BadRequest, "the frame is not"),
             ("{}", BadRequest, "the receiver is missing"),
@@ -150,7 +182,9 @@ mod tests {
             assert_eq!(error.code, code, "{text}");
             assert!(error.detail.starts_with(why), "{text}: {}", error.detail);
         }
-        let error = parse(r#"{"message_id":"m9"}"#).unwrap_err();
-        assert_eq!(error.message_id, Some(MessageId::new("m9").unwrap()));
+        for text in [r#"{"message_id":"m9"}"#, r#"{"receiver":5,"message_id":"m9"}"#] {
+            assert_eq!(parse(text).unwrap_err().message_id, Some(MessageId::new("m9").unwrap()), "{text}");
+        }
+        assert_eq!(parse(r#"{"message_id":9}"#).unwrap_err().message_id, None);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::error_code::ErrorCode;
+use super::{error_code::ErrorCode, json_text::has_lone_surrogate};
 use crate::identity::{MessageId, MessageType};
 
 /// What a message says. `content` and `data` are kept as the caller's JSON text: neither is parsed
@@ -103,6 +103,13 @@ impl RawMessage {
             return Err("content must be a string; structured values go into data".to_owned());
         }
         let data = self.data.filter(|raw| raw.get() != "null");
+        for (field, raw) in [("content", &content), ("data", &data)] {
+            if raw.as_ref().is_some_and(|raw| has_lone_surrogate(raw.get())) {
+                return Err(format!(
+                    "{field} holds half of a surrogate pair, write both or the character itself"
+                ));
+            }
+        }
         Ok(Message { message_type, message_id, content, data })
     }
 }
@@ -276,6 +283,8 @@ mod tests {
             ("[]", "the body is not a JSON object"),
             ("{\"content\":", "the body is not a JSON object"),
             ("{\"content\":7}", "content must be a string"),
+            ("{\"content\":\"\\ud800\"}", "content holds half of a surrogate pair"),
+            ("{\"data\":[\"\\udc00\"]}", "data holds half of a surrogate pair"),
             ("{\"message_id\":\"a b\"}", "message_id contains ' '"),
             ("{\"message_type\":\"welcome\"}", "message_type \"welcome\" is reserved"),
             ("{\"message_type\":\"TEXT\"}", "message_type contains 'T'"),
