@@ -122,6 +122,10 @@ impl Authenticator {
             return Err(TokenError::Invalid(format!("the token has more than {LONGEST_TOKEN} bytes")));
         }
         let header = jsonwebtoken::decode_header(token).map_err(|e| explain(e.kind()))?;
+        // RFC 7515 section 4.1.11: who does not understand what is critical must not accept the token.
+        if header.crit.is_some() {
+            return Err(invalid("the token's header names critical extensions (crit), none is supported"));
+        }
         let secrets = Arc::clone(&self.secrets.read());
         let secret = match &header.kid {
             Some(kid) => {

@@ -172,3 +172,12 @@ fn unusable_key_files_are_named() {
         assert!(error.contains(why) && !error.contains("too short"), "{error}");
     }
 }
+
+#[test]
+fn a_critical_extension_is_not_passed_over() {
+    let keys = Keys::new("crit", &[("k1.key", SECRET)]);
+    let header = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
+    let token = jsonwebtoken::encode(&header, &good(), &EncodingKey::from_secret(SECRET)).unwrap();
+    let error = keys.load().verify(&token).unwrap_err();
+    assert!(error.to_string().contains("(crit)"), "{error}");
+}
