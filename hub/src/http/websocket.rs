@@ -7,7 +7,7 @@ use axum::{
     extract::{ConnectInfo, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -39,6 +39,12 @@ pub(super) async fn upgrade(State(service): State<Arc<Service>>, request: Reques
 }
 
 async fn decide(edge: &Arc<Edge>, mut request: Request) -> Result<Response, Problem> {
+    // A route for GET answers HEAD too, but a handshake is a GET (RFC 6455 section 4.2.1).
+    if request.method() != Method::GET {
+        return Err(Problem::new(ErrorCode::BadRequest, "a WebSocket begins with GET")
+            .with_status(StatusCode::METHOD_NOT_ALLOWED)
+            .with_header(header::ALLOW, HeaderValue::from_static("GET")));
+    }
     let accept = derive_accept_key(websocket_key(request.headers())?);
     if !is_version_13(request.headers()) {
         return Err(Problem::new(
