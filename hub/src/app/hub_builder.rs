@@ -88,6 +88,8 @@ impl HubBuilder {
         cluster_tasks.run(inbound, connections, &background, stop.clone());
         let (registering, stopped) = (Arc::clone(&router), stop.clone());
         background.spawn(async move { registering.registry().run(stopped).await });
+        let (remembering, every, stopped) = (Arc::clone(&router), settings.heartbeat_interval, stop.clone());
+        background.spawn(async move { remembering.remember_nodes(every, stopped).await });
         background.spawn(Arc::clone(&edge.heartbeat).run(stop.clone()));
         background.spawn(Arc::clone(&api_keys).run(stop.clone()));
         if let Some(authenticator) = &edge.authenticator {

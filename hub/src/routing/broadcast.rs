@@ -1,6 +1,6 @@
 //! A message for everyone.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{
     router::{Router, rfc3339},
@@ -19,13 +19,14 @@ use crate::{
 impl Router {
     /// Sends a message to every connection of every node, each at most once, and says which nodes confirmed.
     pub async fn broadcast(&self, message: &Message, options: &SendOptions) -> BroadcastResult {
+        let accepted = Instant::now();
         let id = self.next_message_id().to_string();
         let create_at = rfc3339(SystemTime::now());
         let outgoing = Outgoing { id: &id, sender: None, receiver: None, create_at: &create_at };
         let frame = server_frame::message(message, &outgoing);
         let wants_report = options.wait == Wait::Delivered;
 
-        let (others, registry_error) = self.other_nodes().await;
+        let (others, registry_error) = self.other_nodes(options.timeout).await;
         let envelope = Envelope {
             kind: Kind::Broadcast,
             wants_report,
@@ -34,7 +35,8 @@ impl Router {
             payload: frame.bytes().clone(),
         };
         let expected = if wants_report { others.clone() } else { Vec::new() };
-        let timeout = if wants_report { options.timeout } else { Duration::ZERO };
+        let left = options.timeout.saturating_sub(accepted.elapsed());
+        let timeout = if wants_report { left } else { Duration::ZERO };
         let remote = async {
             // Alone, there is nobody to hear it.
             if others.is_empty() && registry_error.is_none() {

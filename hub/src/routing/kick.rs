@@ -25,7 +25,7 @@ impl Router {
     pub async fn kick(&self, user: &UserId, request: &KickRequest) -> KickResult {
         let notice = request.notify.then(|| server_frame::kick_out(&request.message, &request.reason));
         // The hash is read before anything is closed: closing takes entries out of it.
-        let targets = self.targets(user).await;
+        let targets = self.targets(user, TIMEOUT).await;
         let reason = CloseReason::Kicked(request.reason.clone());
         let local = fan_out::close_user(&self.local, user, notice.as_ref(), &reason);
 
@@ -35,7 +35,7 @@ impl Router {
         let targets = match targets {
             Ok(targets) => targets,
             // Nobody knows where the user is: every node last known is one that did not answer.
-            Err(_) => self.other_nodes().await.0,
+            Err(_) => self.other_nodes(TIMEOUT).await.0,
         };
         let answers = if registry_away {
             Vec::new()

@@ -5,12 +5,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
 use time::{OffsetDateTime, macros::format_description};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
@@ -125,9 +126,29 @@ impl Router {
         self.directory.nodes().await
     }
 
-    /// The other nodes, or what was last known of them and why it may be old.
-    pub(super) async fn other_nodes(&self) -> (Vec<NodeInstance>, Option<DirectoryError>) {
-        match self.directory.nodes().await {
+    /// Keeps in mind which other nodes there are, so that what is asked while the registry is away can say how many
+    /// stay silent. Looks `every` so often and after each registration, until `shutdown`.
+    pub async fn remember_nodes(&self, every: Duration, shutdown: CancellationToken) {
+        let mut registration = self.registration.clone();
+        loop {
+            // A registry that is away leaves in force what is known.
+            let _ = self.other_nodes(every).await;
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+                registered = registration.wait_for({
+                    let epoch = registration.borrow().epoch;
+                    move |now| now.epoch != epoch
+                }) => if registered.is_err() { return },
+            }
+        }
+    }
+
+    /// The other nodes, or what was last known of them and why it may be old. A registry that hangs is given up
+    /// `within` this time.
+    pub(super) async fn other_nodes(&self, within: Duration) -> (Vec<NodeInstance>, Option<DirectoryError>) {
+        let late = |_| Err(DirectoryError::Unavailable("the registry did not answer in time".to_owned()));
+        match tokio::time::timeout(within, self.directory.nodes()).await.unwrap_or_else(late) {
             Ok(records) => {
                 let own = self.own().node;
                 let others: Vec<_> = records

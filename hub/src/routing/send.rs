@@ -47,7 +47,7 @@ impl Router {
             let left = options.timeout.saturating_sub(accepted.elapsed());
             match options.wait {
                 Wait::Delivered => self.try_once(receiver, &frame, number, left, &mut tally).await,
-                Wait::None => self.post_once(receiver, &frame, number, &mut tally).await,
+                Wait::None => self.post_once(receiver, &frame, number, left, &mut tally).await,
             }
             if !tally.is_worth_a_retry() {
                 break;
@@ -100,7 +100,7 @@ impl Router {
         let local_settled = tally.is_settled(&own);
         let local = async { if local_settled { None } else { Some(local.await) } };
         let remote = async {
-            let targets = match self.targets(receiver).await {
+            let targets = match self.targets(receiver, left).await {
                 Ok(targets) => targets,
                 Err(detail) => return Err(detail),
             };
@@ -126,7 +126,14 @@ impl Router {
     }
 
     /// One try that waits for nobody: what was queued counts as reached.
-    async fn post_once(&self, receiver: &UserId, frame: &WireFrame, number: u64, tally: &mut SendTally) {
+    async fn post_once(
+        &self,
+        receiver: &UserId,
+        frame: &WireFrame,
+        number: u64,
+        left: Duration,
+        tally: &mut SendTally,
+    ) {
         let own = self.own().node;
         if !tally.is_settled(&own) {
             let fan_out = fan_out::to_user(&self.local, receiver, frame, false);
@@ -134,7 +141,7 @@ impl Router {
                 tally.note(own, Outcome::Reached(fan_out.queued));
             }
         }
-        match self.targets(receiver).await {
+        match self.targets(receiver, left).await {
             Ok(targets) => {
                 for target in
                     targets.into_iter().filter(|target| !tally.is_settled(&target.node)).collect::<Vec<_>>()
@@ -148,9 +155,13 @@ impl Router {
         }
     }
 
-    /// The other nodes where the user is.
-    pub(super) async fn targets(&self, user: &UserId) -> Result<Vec<NodeInstance>, String> {
-        let presence = self.directory.locate(user).await.map_err(|e| e.to_string())?;
+    /// The other nodes where the user is. A registry that hangs is given up `within` this time.
+    pub(super) async fn targets(&self, user: &UserId, within: Duration) -> Result<Vec<NodeInstance>, String> {
+        let located = tokio::time::timeout(within, self.directory.locate(user));
+        let presence = located
+            .await
+            .map_err(|_| "the registry did not answer in time".to_owned())?
+            .map_err(|e| e.to_string())?;
         let own = self.own().node;
         let mut targets: Vec<_> = presence
             .connections

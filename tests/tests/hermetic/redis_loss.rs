@@ -1,6 +1,6 @@
 //! Redis goes away, comes back empty, or forgets everything while it runs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
@@ -71,9 +71,16 @@ async fn without_redis_connections_stay_and_same_node_sends_work() -> Result<()>
     let mut newcomer = fleet.hubs[0].connect("newcomer").await?;
     let result = fleet.api(0)?.broadcast("to those here").await?;
     assert_eq!((&result["status"], &result["connections"]), (&json!("partial"), &json!(3)), "{result}");
+    assert_eq!((&result["nodes_expected"], &result["nodes_answered"]), (&json!(2), &json!(1)), "{result}");
     for client in [&mut alice, &mut carol, &mut newcomer] {
         client.expect_text("to those here").await?;
     }
+    let kick = fleet.api(0)?.kick("nobody", "").await?;
+    assert_eq!(
+        (&kick["nodes_expected"], &kick["nodes_answered"]),
+        (&json!(2), &json!(1)),
+        "the other node was not asked: {kick}"
+    );
 
     fleet.redis.run().await?;
     health_is(&fleet, 0, "healthy").await?;
@@ -88,6 +95,24 @@ async fn without_redis_connections_stay_and_same_node_sends_work() -> Result<()>
     delivery_works(&fleet, 1, "newcomer").await?;
     newcomer.expect_text("healed").await?;
     alice.expect_nothing().await
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_holds_no_send_beyond_its_time() -> Result<()> {
+    let fleet = HubFleet::start(2).await?;
+    let mut alice = fleet.hubs[0].connect("alice").await?;
+    let mut redis = fleet.redis.connection().await?;
+    redis::cmd("CLIENT").arg("PAUSE").arg(5000).arg("ALL").exec_async(&mut redis).await?;
+    for (path, content) in [("/v1/users/alice/messages", "one"), ("/v1/broadcast", "all")] {
+        let body = json!({"content": content, "options": {"timeout_ms": 300}});
+        let began = Instant::now();
+        let result = fleet.api(0)?.post(path, &body).await?.ok()?;
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(1500), "{path} took {took:?}: {result}");
+        assert_eq!(result["status"], "partial", "{path}: {result}");
+        alice.expect_text(content).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
