@@ -85,6 +85,8 @@ pub mod reasons {
     pub const INGRESS_CLASS_MISSING: &str = "IngressClassMissing";
     /// No exposure is asked for.
     pub const NOT_EXPOSED: &str = "NotExposed";
+    /// The load balancer of the platform has given no address yet.
+    pub const ADDRESS_PENDING: &str = "AddressPending";
 }
 
 /// Status of a condition.

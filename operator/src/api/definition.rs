@@ -54,10 +54,15 @@ pub fn yaml() -> Result<String, DefinitionError> {
     Ok(serde_yaml::to_string(&definition()?)?)
 }
 
+/// Kubernetes' own grammar of a quantity: a number, then a binary or decimal suffix or an exponent.
+const QUANTITY: &str =
+    r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+))?$";
+
 /// Makes a generated schema read well and behave well, at every depth:
 /// - `nullable` goes: an explicit null then means "not given" and takes the default, and rules may rely on `has()`.
 /// - Integer formats that OpenAPI does not know go, since the API server warns about them.
 /// - Line breaks inside a paragraph of a description become spaces.
+/// - Quantities are checked when the resource is written, and described in a sentence instead of an essay.
 fn tidy(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     object.remove("nullable");
@@ -70,6 +75,15 @@ fn tidy(schema: &mut Value) {
     }
     if let Some(Value::String(description)) = object.get_mut("description") {
         *description = unwrap_paragraphs(description);
+    }
+    let is_quantity = object.contains_key("x-kubernetes-int-or-string")
+        && object
+            .get("description")
+            .and_then(Value::as_str)
+            .is_some_and(|text| text.starts_with("Quantity is"));
+    if is_quantity {
+        object.insert("description".to_owned(), json!("A quantity such as `250m`, `2`, `128Mi` or `1Gi`."));
+        object.insert("pattern".to_owned(), json!(QUANTITY));
     }
     tidy_values(object, "properties");
     for key in ["items", "additionalProperties"] {

@@ -180,6 +180,19 @@ fn the_image_has_no_default_in_the_schema() {
 }
 
 #[test]
+fn quantities_are_checked_when_the_resource_is_written() {
+    let mut checked = 0;
+    walk("", &schema(), &mut |path, schema| {
+        if path.ends_with("resources.requests{}") || path.ends_with("resources.limits{}") {
+            let pattern = schema.get("pattern").and_then(Value::as_str).unwrap_or_default();
+            assert!(pattern.contains("[KMGTPE]i"), "{path}");
+            checked += 1;
+        }
+    });
+    assert_eq!(checked, 4, "requests and limits of the hub and of Redis");
+}
+
+#[test]
 fn every_field_is_described_and_none_is_nullable() {
     walk("", &schema(), &mut |path, schema| {
         assert!(schema.get("nullable").is_none(), "{path} is nullable");

@@ -12,7 +12,10 @@ use super::reference::SecretRef;
 pub struct ImageSpec {
     /// Repository without tag, such as `registry.example.com/wsc-hub`. Default: the operator's default repository.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(
+        length(min = 1, max = 255),
+        extend("pattern" = r"^((\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$")
+    )]
     pub repository: Option<String>,
     /// Tag. Default: the operator's default tag, or none when a digest is given.
     #[serde(skip_serializing_if = "Option::is_none")]

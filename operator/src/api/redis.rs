@@ -98,7 +98,12 @@ pub struct ExternalRedis {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 16),
-        inner(length(max = 262), regex(pattern = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"))
+        inner(
+            length(max = 262),
+            regex(
+                pattern = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
+            )
+        )
     )]
     pub addresses: Vec<String>,
     /// Number of the database, 0 to 1023, default 0. Immutable.

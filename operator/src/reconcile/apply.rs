@@ -16,6 +16,7 @@ use crate::observe::metrics::Metrics;
 
 use super::cache::Caches;
 use super::error::{ReconcileError, is_ending, readable, status_code};
+use super::intrusion::removal;
 use super::memory::{Applied, ClusterMemory};
 
 /// Field manager of everything the operator applies.
@@ -117,12 +118,21 @@ impl Applier<'_> {
             Some(object) if settled(&object) => return Ok(Outcome::Unchanged(Arc::new(object))),
             other => other,
         };
+        let reset = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        if let Some(patch) = live.as_ref().and_then(|live| removal(live, desired)) {
+            self.metrics.wrote("patch", kind);
+            // Before applying, since what was added can make ours invalid. A refusal shows again below.
+            match api.patch(name, &reset, &Patch::Merge(&patch)).await {
+                Ok(_) => {
+                    tracing::info!(namespace = self.namespace, kind, child = name, "foreign fields removed")
+                }
+                Err(error) => tracing::debug!(kind, child = name, "foreign fields stay: {error}"),
+            }
+        }
         let mut result = apply(&api, name, desired).await;
         if live.is_some() && matches!(&result, Err(error) if status_code(error) == Some(422)) {
             // A list entry whose key was edited stays beside ours and can make the object invalid,
             // for example two ports of one name. A merge patch replaces such lists whole.
-            let reset =
-                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             self.metrics.wrote("patch", kind);
             if api.patch(name, &reset, &Patch::Merge(desired)).await.is_ok() {
                 result = apply(&api, name, desired).await;
@@ -130,7 +140,7 @@ impl Applier<'_> {
         }
         let object = match result {
             Ok(object) => object,
-            Err(error) if status_code(&error).is_some_and(is_refusal) && !is_ending(&error) => {
+            Err(error) if is_refusal(&error) && !is_ending(&error) => {
                 memory.applied.remove(&key);
                 return Ok(Outcome::Refused { message: readable(&error) });
             }
@@ -170,9 +180,14 @@ async fn apply(api: &Api<DynamicObject>, name: &str, desired: &Value) -> Result<
 }
 
 /// Refusals that another attempt with the same object cannot change; a conflict or an overloaded
-/// server is not one.
-fn is_refusal(code: u16) -> bool {
-    matches!(code, 400 | 403 | 404 | 405 | 413 | 415 | 422)
+/// server is not one. A value that cannot be read at all, such as a quantity of `lots`, is answered
+/// with 500.
+fn is_refusal(error: &kube::Error) -> bool {
+    match status_code(error) {
+        Some(400 | 403 | 404 | 405 | 413 | 415 | 422) => true,
+        Some(500) => readable(error).contains("unable to convert unstructured object"),
+        _ => false,
+    }
 }
 
 /// What is compared between passes: everything but status and book-keeping.
@@ -261,11 +276,17 @@ mod tests {
 
     #[test]
     fn only_lasting_refusals_are_reported_instead_of_retried() {
+        let answer = |code, message: &str| {
+            kube::Error::Api(Box::new(kube::core::Status::failure(message, "Any").with_code(code)))
+        };
         for code in [400, 403, 404, 422] {
-            assert!(is_refusal(code), "{code}");
+            assert!(is_refusal(&answer(code, "no")), "{code}");
         }
         for code in [409, 429, 500, 503, 504] {
-            assert!(!is_refusal(code), "{code}");
+            assert!(!is_refusal(&answer(code, "later")), "{code}");
         }
+        let unreadable = "failed to convert new object (demo/chat; apps/v1, Kind=StatefulSet) to proper version: \
+                          unable to convert unstructured object to apps/v1, Kind=StatefulSet: quantities must match";
+        assert!(is_refusal(&answer(500, unreadable)));
     }
 }

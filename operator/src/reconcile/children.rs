@@ -22,6 +22,8 @@ pub struct Children {
     pub faults: Vec<SpecFault>,
     /// What the API server refused, with its sentence.
     pub refusals: Vec<String>,
+    /// Whether the Ingress is among what was refused.
+    pub ingress_refused: bool,
     /// What is on its way.
     pub pending: Vec<String>,
     /// What was created, as kind and name.
@@ -102,9 +104,10 @@ impl Pass<'_> {
                     "{kind} {name} belongs to {owner} and is left alone: delete or rename it, or give this resource another name"
                 ),
             }),
-            Outcome::Refused { message } => found
-                .refusals
-                .push(format!("the API server refused {kind} {name}: {message}")),
+            Outcome::Refused { message } => {
+                found.ingress_refused |= kind == "Ingress";
+                found.refusals.push(format!("the API server refused {kind} {name}: {message}"));
+            }
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ pub mod error;
 pub mod events;
 pub mod exposure;
 pub mod hubs;
+pub mod intrusion;
 pub mod leadership;
 pub mod memory;
 pub mod pass;

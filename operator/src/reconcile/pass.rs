@@ -31,7 +31,7 @@ use super::hubs;
 use super::memory::ClusterMemory;
 use super::secrets::{self, Checked, Secrets};
 use super::status;
-use super::verdicts::{Findings, Standstill};
+use super::verdicts::{Findings, Standstill, Verdict};
 
 /// Annotation on the resource: `disabled` makes the operator look on only.
 const RECONCILE: &str = "wsc.dev/reconcile";
@@ -139,7 +139,7 @@ impl<'a> Pass<'a> {
             faults: &children.faults,
             refusals: &children.refusals,
             pending: &children.pending,
-            exposure: exposure::verdict(self.cluster, &class),
+            exposure: self.exposure(&class, &children),
             newer_image,
         };
         let next = self.write_status(&previous, &findings, memory).await?;
@@ -239,6 +239,13 @@ impl<'a> Pass<'a> {
             .then(|| fleet.map(|fleet| fleet.image.clone()))
             .flatten()
             .filter(|image| !image.is_empty())
+    }
+
+    fn exposure(&self, class: &Class, children: &Children) -> Verdict {
+        let name = names::client_service(self.cluster);
+        let service = self.applier.caches.child("Service", self.applier.namespace, &name);
+        let address = service.as_deref().and_then(exposure::address);
+        exposure::verdict(self.cluster, class, address.as_deref(), children.ingress_refused)
     }
 
     fn pods(&self) -> Vec<HubPod> {

@@ -13,6 +13,8 @@ use crate::api::conditions::reasons;
 use crate::api::hub::AuthMode;
 use crate::desired;
 use crate::desired::names;
+use crate::desired::redis::CONFIG_KEY;
+use crate::desired::secrets::PASSWORD_KEY;
 use crate::observe::metrics::Metrics;
 
 use super::error::{ReconcileError, status_code};
@@ -78,6 +80,9 @@ impl Checked {
             && now.duration_since(self.at) < READ_EVERY
     }
 }
+
+/// Endings of the files with keys that verify tokens.
+const TOKEN_KEYS: &[&str] = &[".key", ".pem", "jwks.json"];
 
 /// How Secrets are handled in a pass.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +169,17 @@ pub async fn ensure(
         if is_leftover(&present, owner) {
             found.leftover = Some(name.clone());
         }
+        // It may have been there before, made by somebody else, or its keys may have been taken out.
+        let data = present.data.clone().unwrap_or_default();
+        for need in generated_needs(cluster, &name).iter().filter(|need| !need.is_met(&data)) {
+            found.faults.push(SpecFault {
+                reason: reasons::SECRET_KEY_MISSING,
+                message: format!(
+                    "Secret {name} has no {}; add it, or delete the Secret, which is then made with new random content",
+                    need.words()
+                ),
+            });
+        }
         memory.secrets.insert(name.clone());
         if name == redis_name {
             found.redis_auth_uid.clone_from(&present.metadata.uid);
@@ -233,6 +249,19 @@ fn admin_key(secret: &Secret) -> Option<String> {
     })
 }
 
+/// What a generated Secret must hold, whoever made it.
+fn generated_needs(cluster: &WscCluster, name: &str) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if name == names::auth_secret(cluster) {
+        needs.push(Need::Suffixes(TOKEN_KEYS));
+    } else if name == names::api_secret(cluster) {
+        needs.push(Need::Prefix("admin"));
+    } else if name == names::redis_secret(cluster) {
+        needs.extend([Need::Exactly(PASSWORD_KEY), Need::Exactly(CONFIG_KEY)]);
+    }
+    needs
+}
+
 /// Secrets that the spec names: name, field, needed keys.
 fn named(cluster: &WscCluster) -> Vec<(String, &'static str, Vec<Need>)> {
     let spec = &cluster.spec;
@@ -240,11 +269,7 @@ fn named(cluster: &WscCluster) -> Vec<(String, &'static str, Vec<Need>)> {
     if let Some(keys) = &spec.hub.auth.keys_secret_ref
         && spec.hub.auth.mode == AuthMode::Token
     {
-        named.push((
-            keys.name.clone(),
-            "hub.auth.keysSecretRef",
-            vec![Need::Suffixes(&[".key", ".pem", "jwks.json"])],
-        ));
+        named.push((keys.name.clone(), "hub.auth.keysSecretRef", vec![Need::Suffixes(TOKEN_KEYS)]));
     }
     if let Some(keys) = &spec.hub.api_keys_secret_ref {
         named.push((keys.name.clone(), "hub.apiKeysSecretRef", vec![Need::Prefix("admin")]));
@@ -272,7 +297,9 @@ mod tests {
     use k8s_openapi::api::core::v1::Secret;
     use serde_json::json;
 
-    use super::{Need, admin_key, is_leftover};
+    use super::{Need, admin_key, generated_needs, is_leftover};
+    use crate::api::redis::{ManagedRedis, RedisSpec};
+    use crate::api::{WscCluster, WscClusterSpec};
 
     fn secret(data: &serde_json::Value) -> Secret {
         serde_json::from_value(json!({"stringData": {}, "data": data})).unwrap()
@@ -285,6 +312,17 @@ mod tests {
         assert!(Need::Suffixes(&[".key", ".pem"]).is_met(&data));
         assert!(!Need::Prefix("admin").is_met(&data), "an empty value is no key");
         assert!(!Need::Exactly("username").is_met(&data));
+    }
+
+    #[test]
+    fn a_generated_secret_that_somebody_emptied_is_a_fault() {
+        let redis = RedisSpec { managed: Some(ManagedRedis::default()), ..RedisSpec::default() };
+        let cluster = WscCluster::new("chat", WscClusterSpec::with_redis(redis));
+        let mine = secret(&json!({"mine": "eA=="})).data.unwrap();
+        for (name, expected) in [("chat-auth", 1), ("chat-api", 1), ("chat-redis", 2), ("other", 0)] {
+            let unmet = generated_needs(&cluster, name).iter().filter(|need| !need.is_met(&mine)).count();
+            assert_eq!(unmet, expected, "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::api::WscCluster;
 use crate::api::conditions::{self, ConditionStatus, reasons};
 use crate::api::redis::Persistence;
 use crate::api::status::{Phase, WscClusterStatus};
+use crate::desired::names;
 use crate::observed::redis::{RedisFault, RedisHealth};
 use crate::observed::world::{Standing, World};
 use crate::plan::census::elapsed;
@@ -232,6 +233,9 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
             format!("held until the spec can be carried out: {}", fault.message),
         );
     }
+    if let Some(refusal) = findings.refusals.first() {
+        return Verdict::new(false, reasons::APPLY_FAILED, format!("held: {refusal}"));
+    }
     if let Some(first) = findings.pending.first() {
         return Verdict::new(true, reasons::STARTING, first.clone());
     }
@@ -392,7 +396,11 @@ fn ready(
         return Verdict::new(
             false,
             reasons::PODS_MISSING,
-            format!("{} of {wanted} pods are missing", tally.missing),
+            format!(
+                "{} of {wanted} pods are missing; if they stay away, kubectl describe statefulset/{} says why",
+                tally.missing,
+                names::statefulset(findings.cluster)
+            ),
         );
     }
     if progressing.holds() && findings.plan.operation.is_some() {
