@@ -116,7 +116,7 @@ fmt-check: ## Sources are formatted
 .PHONY: clippy
 clippy: ## No warning in any target
 	@$(NEED) rust
-	@$(STEP) "clippy (about 3 min the first time)" cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	@$(STEP) "clippy (about 3 min the first time)" cargo clippy --release --locked --workspace --all-targets --test e2e --test e2e_api -- -D warnings
 
 .PHONY: deny
 deny: ## Licences, bans and sources of all dependencies

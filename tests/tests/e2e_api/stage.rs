@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use wsc_tests::{
     kubernetes::{api_server::ApiServer, namespace::TestNamespace, operator_process::OperatorProcess},
     source_tree,
+    wait::{Look, eventually},
 };
 
 /// How long the operator may take for what needs no pod.
@@ -25,9 +26,16 @@ pub(crate) async fn namespace(purpose: &str) -> Result<TestNamespace> {
             let crd = source_tree::root().join("crds/wscclusters.wsc.dev.yaml");
             // Client-side apply keeps the whole object in an annotation of at most 256 KiB, so the size matters.
             kubectl.run(&["apply", "-f", &crd.to_string_lossy()]).await?;
+            // `kubectl wait` gives up on an object that has no conditions yet, so it is asked until it succeeds.
             let established =
                 ["wait", "--for=condition=Established", "crd/wscclusters.wsc.dev", "--timeout=30s"];
-            kubectl.run(&established).await.map(|_| ())
+            eventually("the CRD is established", SOON, async || {
+                Ok(match kubectl.run(&established).await {
+                    Ok(_) => Look::Holds(()),
+                    Err(error) => Look::NotYet(error.to_string()),
+                })
+            })
+            .await
         })
         .await?;
     TestNamespace::create(&access, purpose).await
