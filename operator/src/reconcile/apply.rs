@@ -124,7 +124,7 @@ impl Applier<'_> {
             // Before applying, since what was added can make ours invalid. A refusal shows again below.
             match api.patch(name, &reset, &Patch::Merge(&patch)).await {
                 Ok(_) => {
-                    tracing::info!(namespace = self.namespace, kind, child = name, "foreign fields removed")
+                    tracing::info!(namespace = self.namespace, kind, child = name, "foreign fields removed");
                 }
                 Err(error) => tracing::debug!(kind, child = name, "foreign fields stay: {error}"),
             }
