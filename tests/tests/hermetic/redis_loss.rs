@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::json;
 use wsc_tests::{
-    hub_fleet::HubFleet,
+    hub_fleet::{HEARTBEAT, HubFleet},
     wait::{Look, eventually},
 };
 
@@ -57,6 +57,8 @@ async fn without_redis_connections_stay_and_same_node_sends_work() -> Result<()>
     let mut bob = fleet.hubs[1].connect("bob").await?;
     assert_eq!(alice.send_to("bob", "before").await?, "delivered");
     bob.expect_text("before").await?;
+    // A hub looks for the others once per heartbeat.
+    tokio::time::sleep(HEARTBEAT * 3).await;
 
     fleet.redis.kill().await?;
     health_is(&fleet, 0, "degraded").await?;
