@@ -9,10 +9,41 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{key_space::KeySpace, redis_link::RedisLink, registry_error::RegistryError, standing::Standing};
-use crate::{identity::NodeInstance, routing::ports::NodeRecord};
+use crate::{
+    identity::{Incarnation, NodeInstance},
+    routing::ports::NodeRecord,
+};
 
 /// How long a lease that was seen is believed in. A node that dies is seen within its lease and this.
 const BELIEF: Duration = Duration::from_secs(1);
+
+/// What a lease says about one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lease {
+    /// Held: the record, and the time left.
+    Held(Box<NodeRecord>, Duration),
+    /// Missing, or held by another life of the node: this instance never comes back.
+    NotHeld,
+    /// There is one, but this release cannot read it: nobody may call the instance dead.
+    Unreadable,
+}
+
+impl Lease {
+    fn of(instance: &NodeInstance, text: Option<&[u8]>, left: Duration) -> Self {
+        /// What every release writes.
+        #[derive(serde::Deserialize)]
+        struct Holder {
+            incarnation: Incarnation,
+        }
+        let Some(text) = text else { return Self::NotHeld };
+        match serde_json::from_slice::<Holder>(text) {
+            Ok(holder) if holder.incarnation != instance.incarnation => Self::NotHeld,
+            Ok(_) => serde_json::from_slice(text)
+                .map_or(Self::Unreadable, |record: NodeRecord| Self::Held(Box::new(record), left)),
+            Err(_) => Self::Unreadable,
+        }
+    }
+}
 
 /// Reads leases, remembering for a moment those that were held; that one is missing is never remembered, so a node
 /// that just started is seen at once.
@@ -49,22 +80,22 @@ impl LeaseView {
         if asked.is_empty() {
             return Ok(live);
         }
-        let held = self.read(&asked).await?;
+        let leases = self.read(&asked).await?;
         let mut seen = self.seen.lock();
         seen.retain(|_, until| *until > now);
-        for (instance, (_, left)) in asked.into_iter().zip(held).filter_map(|(i, held)| held.map(|h| (i, h)))
-        {
-            seen.insert(instance.clone(), now + left.min(BELIEF));
+        for (instance, lease) in asked.into_iter().zip(leases) {
+            match lease {
+                Lease::Held(_, left) => seen.insert(instance.clone(), now + left.min(BELIEF)),
+                Lease::Unreadable => None,
+                Lease::NotHeld => continue,
+            };
             live.insert(instance);
         }
         Ok(live)
     }
 
-    /// The record and the time left of each instance, `None` where its lease is missing or another's.
-    pub(super) async fn read(
-        &self,
-        instances: &[NodeInstance],
-    ) -> Result<Vec<Option<(NodeRecord, Duration)>>, RegistryError> {
+    /// The lease of each instance.
+    pub(super) async fn read(&self, instances: &[NodeInstance]) -> Result<Vec<Lease>, RegistryError> {
         if instances.is_empty() {
             return Ok(Vec::new());
         }
@@ -75,14 +106,18 @@ impl LeaseView {
             pipeline.cmd("GET").arg(&lease).cmd("PTTL").arg(&lease);
         }
         let answers: Vec<redis::Value> = self.link.pipeline(&pipeline).await.map_err(|f| f.error)?;
-        let parse = |(instance, answer): (&NodeInstance, &[redis::Value])| {
-            let text: Option<String> = redis::from_redis_value(answer.first()?.clone()).ok()?;
-            let left: i64 = redis::from_redis_value(answer.get(1)?.clone()).ok()?;
-            let record: NodeRecord = serde_json::from_str(&text?).ok()?;
-            let ours = record.id == instance.node && record.incarnation == instance.incarnation;
-            ours.then(|| (record, Duration::from_millis(u64::try_from(left).unwrap_or(0))))
+        let lease = |(instance, answer): (&NodeInstance, &[redis::Value])| {
+            let text = match answer.first() {
+                Some(redis::Value::BulkString(text)) => Some(text.as_slice()),
+                _ => None,
+            };
+            let left = match answer.get(1) {
+                Some(redis::Value::Int(left)) => Duration::from_millis(u64::try_from(*left).unwrap_or(0)),
+                _ => Duration::ZERO,
+            };
+            Lease::of(instance, text, left)
         };
-        Ok(instances.iter().zip(answers.chunks(2)).map(parse).collect())
+        Ok(instances.iter().zip(answers.chunks(2)).map(lease).collect())
     }
 
     /// Every instance that may exist; entries of a newer release that cannot be read are passed over.
@@ -91,5 +126,30 @@ impl LeaseView {
         command.arg(self.keys.nodes());
         let members: Vec<String> = self.link.command(&command).await.map_err(|f| f.error)?;
         Ok(members.iter().filter_map(|member| member.parse().ok()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_lease_or_another_life_makes_an_instance_dead() {
+        let instance: NodeInstance = "chat-0#abc.2".parse().unwrap();
+        let second = Duration::from_secs(1);
+        let whole = r#"{"id":"chat-0","incarnation":"abc.2","ip_address":"10.0.0.1","port":1,"status":"active",
+            "connections":0,"version":"9","started_at":"","last_seen":"","new":1}"#;
+        assert!(matches!(Lease::of(&instance, Some(whole.as_bytes()), second), Lease::Held(..)));
+        let cases: [(Option<&str>, Lease); 6] = [
+            (None, Lease::NotHeld),
+            (Some(r#"{"incarnation":"abc.3"}"#), Lease::NotHeld),
+            (Some(r#"{"incarnation":"xyz.2","status":"resting"}"#), Lease::NotHeld),
+            (Some(r#"{"incarnation":"abc.2","status":"resting"}"#), Lease::Unreadable),
+            (Some("garbage"), Lease::Unreadable),
+            (Some("\u{fffd}"), Lease::Unreadable),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Lease::of(&instance, text.map(str::as_bytes), second), expected, "{text:?}");
+        }
     }
 }

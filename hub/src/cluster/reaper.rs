@@ -8,8 +8,14 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BusCounters, key_space::KeySpace, lease_view::LeaseView, membership::millis,
-    presence_entry::field_prefix, redis_link::RedisLink, registry_error::RegistryError, scripts,
+    BusCounters,
+    key_space::KeySpace,
+    lease_view::{Lease, LeaseView},
+    membership::millis,
+    presence_entry::field_prefix,
+    redis_link::RedisLink,
+    registry_error::RegistryError,
+    scripts,
     standing::Standing,
 };
 use crate::identity::{NodeInstance, UserId};
@@ -54,10 +60,10 @@ impl Reaper {
     async fn round(&self) -> Result<(), RegistryError> {
         // The set is read before the leases: a member seen there whose lease is then not held never comes back.
         let listed = self.leases.listed().await?;
-        let held = self.leases.read(&listed).await?;
+        let leases = self.leases.read(&listed).await?;
         let own = self.standing.instance();
-        for (instance, held) in listed.iter().zip(held) {
-            if held.is_none() && *instance != own && self.standing.steady(Instant::now()) {
+        for (instance, lease) in listed.iter().zip(leases) {
+            if lease == Lease::NotHeld && *instance != own && self.standing.steady(Instant::now()) {
                 self.reap(instance, &own).await?;
             }
         }

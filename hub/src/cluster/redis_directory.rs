@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     key_space::KeySpace,
-    lease_view::LeaseView,
+    lease_view::{Lease, LeaseView},
     membership::Membership,
     presence_entry::{UserHash, banned, entry_json, field, field_prefix},
     redis_link::{CommandFailure, RedisLink},
@@ -204,8 +204,12 @@ impl Directory for RedisDirectory {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
         async move {
             let listed = self.leases.listed().await?;
-            let held = self.leases.read(&listed).await?;
-            let mut records: Vec<_> = held.into_iter().flatten().map(|(record, _)| record).collect();
+            let leases = self.leases.read(&listed).await?;
+            let held = leases.into_iter().filter_map(|lease| match lease {
+                Lease::Held(record, _) => Some(*record),
+                Lease::NotHeld | Lease::Unreadable => None,
+            });
+            let mut records: Vec<_> = held.collect();
             records.sort_by(|a, b| a.id.cmp(&b.id));
             Ok(records)
         }
