@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 const FIRST: Duration = Duration::from_millis(250);
 /// With a connect and the jitter of the first heartbeat it stays below the 5 s after which all must be registered again.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -28,6 +30,41 @@ impl Backoff {
     }
 }
 
+/// Pauses between attempts to reach one Redis. Several connections go there: the first that is made again ends the
+/// pauses of the others, so that a node is whole as soon as Redis is back.
+pub(super) struct Retry {
+    backoff: Backoff,
+    /// Counts the connections that were made, by anybody.
+    reached: watch::Receiver<u64>,
+}
+
+impl Retry {
+    pub(super) fn new(reached: watch::Receiver<u64>) -> Self {
+        Self { backoff: Backoff::default(), reached }
+    }
+
+    /// Only connections made from now on end the next pause: call it before an attempt, and after a connection ended.
+    pub(super) fn begin(&mut self) {
+        self.reached.mark_unchanged();
+    }
+
+    /// The connection was good: the next pause is the shortest again.
+    pub(super) fn reset(&mut self) {
+        self.backoff = Backoff::default();
+    }
+
+    pub(super) async fn pause(&mut self) {
+        let pause = self.backoff.pause();
+        // The sender lives as long as the address, which the caller holds; without it only the time counts.
+        let _ = tokio::time::timeout(pause, async {
+            if self.reached.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+        .await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +79,22 @@ mod tests {
                 "{pause:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_made_by_another_ends_the_pause() {
+        let reached = watch::Sender::new(0u64);
+        let mut retry = Retry::new(reached.subscribe());
+        reached.send_modify(|n| *n += 1);
+        retry.begin();
+        let start = std::time::Instant::now();
+        retry.pause().await;
+        assert!(start.elapsed() >= Duration::from_millis(125), "what was before does not count");
+        retry.begin();
+        reached.send_modify(|n| *n += 1);
+        let start = std::time::Instant::now();
+        retry.pause().await;
+        // The second pause takes at least 250 ms by itself.
+        assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
     }
 }

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BusCounters,
-    backoff::Backoff,
     key_space::KeySpace,
     outbox::{Channel, Outbox, return_address},
     redis_link::RedisAddress,
@@ -72,8 +71,9 @@ impl BusReader {
             sequences: HashMap::new(),
             complained: None,
         };
-        let mut backoff = Backoff::default();
+        let mut retry = self.address.retry();
         while !shutdown.is_cancelled() {
+            retry.begin();
             let subscribed = tokio::select! {
                 () = shutdown.cancelled() => return,
                 subscribed = self.address.subscribe(&channels) => subscribed,
@@ -86,8 +86,9 @@ impl BusReader {
                     self.standing.set_subscription(Subscription::Up);
                     let why = self.listen(subscription.into_on_message(), &mut hearing, &shutdown).await;
                     if since.elapsed() >= GOOD_AFTER {
-                        backoff = Backoff::default();
+                        retry.reset();
                     }
+                    retry.begin();
                     why
                 }
                 Err(error) => error,
@@ -95,7 +96,7 @@ impl BusReader {
             self.standing.set_subscription(Subscription::Down(why));
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(backoff.pause()) => {}
+                () = retry.pause() => {}
             }
         }
     }

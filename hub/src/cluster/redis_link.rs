@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     RedisSettings,
-    backoff::Backoff,
+    backoff::Retry,
     registry_error::{RegistryError, ends_connection, is_refusal},
 };
 
@@ -36,6 +36,8 @@ pub(super) struct RedisAddress {
     info: ConnectionInfo,
     /// `host:port`, for error texts.
     text: String,
+    /// Counts the connections that were made.
+    reached: watch::Sender<u64>,
 }
 
 impl RedisAddress {
@@ -58,7 +60,12 @@ impl RedisAddress {
             return Err("the redis client certificate and its key must be given together".to_owned());
         }
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        Ok(Self { settings, info, text })
+        Ok(Self { settings, info, text, reached: watch::Sender::new(0) })
+    }
+
+    /// Pauses between attempts, which end when anybody gets through.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::new(self.reached.subscribe())
     }
 
     /// A client with the credentials as they are now.
@@ -125,7 +132,11 @@ impl RedisAddress {
         work: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RegistryError> {
         match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
-            Ok(done) => done.map_err(|e| self.classify(&e)),
+            Ok(Ok(done)) => {
+                self.reached.send_modify(|made| *made += 1);
+                Ok(done)
+            }
+            Ok(Err(error)) => Err(self.classify(&error)),
             // A Redis without TLS waits for ever for the end of what it takes for a command.
             Err(_) if matches!(self.info.addr(), ConnectionAddr::TcpTls { .. }) => {
                 Err(RegistryError::Unreachable(format!(
@@ -188,8 +199,9 @@ impl RedisLink {
 
     /// Keeps the connection until told to stop.
     pub(super) async fn run(&self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let mut retry = self.address.retry();
         loop {
+            retry.begin();
             let attempt = tokio::select! {
                 () = shutdown.cancelled() => break,
                 attempt = self.address.connect() => attempt,
@@ -211,8 +223,9 @@ impl RedisLink {
                         }
                     }
                     if since.elapsed() >= GOOD_AFTER {
-                        backoff = Backoff::default();
+                        retry.reset();
                     }
+                    retry.begin();
                 }
                 Err(error) => {
                     self.state.send_replace(LinkState::Down(error));
@@ -220,7 +233,7 @@ impl RedisLink {
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(backoff.pause()) => {}
+                () = retry.pause() => {}
             }
         }
         let down = RegistryError::Unreachable("this node is shutting down".to_owned());
