@@ -20,9 +20,7 @@ pub(crate) fn inputs() -> Inputs {
         default_hub_image: "wsc-hub:0.1.0".into(),
         default_redis_image: "redis:7".into(),
         redis_auth_uid: Some("secret-uid-1".into()),
-        external_auth_version: None,
         replicas: 3,
         held_image: None,
-        ingress_class_controller: None,
     }
 }

@@ -13,12 +13,8 @@ pub struct Inputs {
     /// Uid of the managed Redis's password Secret; in the Redis pod template, so that a Secret made anew restarts Redis
     /// with the new password.
     pub redis_auth_uid: Option<String>,
-    /// Version of the external Redis's Secret. Not in the hub template: the hub reads the file again by itself.
-    pub external_auth_version: Option<String>,
     /// Replicas the hub StatefulSet should have now, as decided by the plan.
     pub replicas: i32,
     /// Image the running StatefulSet keeps when the spec names none.
     pub held_image: Option<String>,
-    /// Controller of the Ingress's class, where known.
-    pub ingress_class_controller: Option<String>,
 }

@@ -19,26 +19,12 @@ pub enum Class {
     /// None is named, or it may not be read.
     Unchecked,
     /// It exists.
-    Present {
-        /// Its `spec.controller`.
-        controller: Option<String>,
-    },
+    Present,
     /// It does not exist.
     Missing {
         /// The name asked for.
         name: String,
     },
-}
-
-impl Class {
-    /// The controller that serves the class.
-    #[must_use]
-    pub fn controller(&self) -> Option<&str> {
-        match self {
-            Self::Present { controller } => controller.as_deref(),
-            Self::Unchecked | Self::Missing { .. } => None,
-        }
-    }
 }
 
 /// Reads the named IngressClass. `readable` is false where only Roles are given, which cannot
@@ -53,7 +39,7 @@ pub async fn class(client: &Client, cluster: &WscCluster, readable: bool) -> Res
         return Ok(Class::Unchecked);
     }
     match Api::<IngressClass>::all(client.clone()).get_opt(name).await {
-        Ok(Some(class)) => Ok(Class::Present { controller: class.spec.and_then(|spec| spec.controller) }),
+        Ok(Some(_)) => Ok(Class::Present),
         Ok(None) => Ok(Class::Missing { name: name.clone() }),
         Err(error) if status_code(&error) == Some(403) => Ok(Class::Unchecked),
         Err(error) => Err(ReconcileError::api(format!("reading IngressClass {name}"))(error)),

@@ -95,7 +95,7 @@ impl<'a> Pass<'a> {
         let class =
             exposure::class(self.applier.client, self.cluster, self.shared.defaults.cluster_scope).await?;
         let wish = self.wish();
-        let inputs = self.inputs(&wish, running.as_ref(), &secrets, &class);
+        let inputs = self.inputs(&wish, running.as_ref(), &secrets);
         let children = self.children(&inputs, &secrets, memory).await?;
         let hub_set = children.hub_set.as_ref().map(|object| read_set(object)).transpose()?;
         let fleet = hub_set.as_ref().or(running.as_ref()).map(Fleet::read);
@@ -205,17 +205,15 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn inputs(&self, wish: &Wish, running: Option<&StatefulSet>, secrets: &Secrets, class: &Class) -> Inputs {
+    fn inputs(&self, wish: &Wish, running: Option<&StatefulSet>, secrets: &Secrets) -> Inputs {
         let fleet = running.map(Fleet::read);
         Inputs {
             operator_version: env!("CARGO_PKG_VERSION").to_owned(),
             default_hub_image: self.shared.defaults.hub_image.clone(),
             default_redis_image: self.shared.defaults.redis_image.clone(),
             redis_auth_uid: secrets.redis_auth_uid.clone(),
-            external_auth_version: None,
             replicas: fleet.as_ref().map_or(wish.replicas, |fleet| fleet.replicas),
             held_image: self.held_image(running, fleet.as_ref()),
-            ingress_class_controller: class.controller().map(str::to_owned),
         }
     }
 
