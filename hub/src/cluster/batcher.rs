@@ -137,7 +137,14 @@ mod tests {
 
     fn queued(number: u64, bytes: usize, deadline: Option<Instant>) -> Queued<u64> {
         let payload = Bytes::from(vec![0; bytes]);
-        let envelope = Envelope { kind: Kind::Deliver, wants_report: true, number, subject: None, payload };
+        let envelope = Envelope {
+            kind: Kind::Deliver,
+            wants_report: true,
+            patience: None,
+            number,
+            subject: None,
+            payload,
+        };
         Queued { envelope, waiter: deadline.map(|at| (at, number)) }
     }
 

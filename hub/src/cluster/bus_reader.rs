@@ -140,6 +140,7 @@ impl BusReader {
         let hello = |number| Envelope {
             kind: Kind::Hello,
             wants_report: false,
+            patience: None,
             number,
             subject: None,
             payload: Bytes::new(),
@@ -238,6 +239,7 @@ impl Reply for RemoteReply {
         let envelope = Envelope {
             kind: Kind::Report,
             wants_report: false,
+            patience: None,
             number: return_address(&self.target.incarnation, self.broadcast),
             subject: None,
             payload: report.encode(),
@@ -296,7 +298,10 @@ mod tests {
         let mut out = BytesMut::new();
         BatchHeader { source: source.parse().unwrap(), sequence }.encode(&mut out);
         let subject = Some(UserId::new("alice").unwrap());
-        append(&Envelope { kind, wants_report: true, number: 1, subject, payload: Bytes::new() }, &mut out);
+        append(
+            &Envelope { kind, wants_report: true, patience: None, number: 1, subject, payload: Bytes::new() },
+            &mut out,
+        );
         out.freeze()
     }
 

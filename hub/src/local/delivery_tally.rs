@@ -19,6 +19,8 @@ struct Tally {
     /// Receipts that are still out, plus one for the tally's maker.
     open: AtomicU32,
     written: AtomicU32,
+    /// Given to a socket that ended before it had taken all.
+    in_doubt: AtomicU32,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -49,7 +51,7 @@ impl DeliveryTally {
     #[must_use]
     pub fn receipt(&self) -> Receipt {
         self.0.open.fetch_add(1, Ordering::Relaxed);
-        Receipt(Arc::clone(&self.0))
+        Receipt { tally: Arc::clone(&self.0), at_socket: false }
     }
 
     /// No more receipts: the future yields the number written once each is written or dropped.
@@ -77,6 +79,12 @@ impl Settled {
         self.0.written.load(Ordering::Acquire)
     }
 
+    /// Frames that may or may not have reached the kernel before their connection ended.
+    #[must_use]
+    pub fn in_doubt(&self) -> u32 {
+        self.0.in_doubt.load(Ordering::Acquire)
+    }
+
     /// Receipts neither written nor dropped so far.
     #[must_use]
     pub fn open(&self) -> u32 {
@@ -97,20 +105,33 @@ impl Future for Settled {
     }
 }
 
-/// The promise to say when a frame was written to the kernel. Dropping it says that it never will be.
+/// The promise to say when a frame was written to the kernel. Dropping it says that it never will be, or, once the
+/// socket had the frame, that nobody knows.
 #[derive(Debug)]
-pub struct Receipt(Arc<Tally>);
+pub struct Receipt {
+    tally: Arc<Tally>,
+    at_socket: bool,
+}
 
 impl Receipt {
+    /// The frame was given to the socket: from now on the kernel may have it, whole or in part.
+    pub fn at_socket(&mut self) {
+        self.at_socket = true;
+    }
+
     /// The write that contained the frame was accepted by the kernel.
-    pub fn written(self) {
-        self.0.written.fetch_add(1, Ordering::AcqRel);
+    pub fn written(mut self) {
+        self.at_socket = false;
+        self.tally.written.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.0.settle_one();
+        if self.at_socket {
+            self.tally.in_doubt.fetch_add(1, Ordering::AcqRel);
+        }
+        self.tally.settle_one();
     }
 }
 
@@ -132,6 +153,18 @@ mod tests {
         assert_eq!((settled.written(), settled.open()), (1, 1));
         third.written();
         assert_eq!(settled.now_or_never(), Some(2));
+    }
+
+    #[test]
+    fn a_frame_that_a_dying_socket_had_is_in_doubt() {
+        let tally = DeliveryTally::new();
+        let [mut first, mut second, third] = [tally.receipt(), tally.receipt(), tally.receipt()];
+        let settled = tally.settled();
+        first.at_socket();
+        second.at_socket();
+        first.written();
+        drop((second, third));
+        assert_eq!((settled.written(), settled.in_doubt(), settled.open()), (1, 1, 0));
     }
 
     #[test]

@@ -2,6 +2,10 @@
 //!
 //! Layout, little endian: `kind u8, flags u8, number u64, subject length u8, subject, payload`.
 //! The payload runs to the envelope's end and is opaque to the bus; what it holds depends on the kind.
+//! Flags: bit 0 asks for a report, bit 1 is not used, bits 2 to 7 say how long the sender waits for it. A release that
+//! does not know those bits passes over them.
+
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -9,6 +13,10 @@ use crate::identity::UserId;
 
 /// Asks the receiver for a [`Report`].
 const FLAG_REPORT: u8 = 1;
+/// Place of the patience among the flags.
+const PATIENCE_SHIFT: u32 = 2;
+/// Largest patience code: 49,152 ms.
+const PATIENCE_MAX: u32 = 63;
 /// Bytes before the subject.
 const FIXED: usize = 1 + 1 + 8 + 1;
 
@@ -45,6 +53,9 @@ pub struct Envelope {
     pub kind: Kind,
     /// Whether the receiver is to answer with a [`Report`].
     pub wants_report: bool,
+    /// How long the sender waits for the report, from when it sent; none when it does not say. On the wire rounded
+    /// down to four steps per power of two, from 1 ms to 49 s.
+    pub patience: Option<Duration>,
     /// Unique per source incarnation for kinds that act; a repeat of one carries the same number.
     pub number: u64,
     /// The user it is about.
@@ -83,7 +94,8 @@ impl Envelope {
     /// Appends the envelope to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u8(self.kind as u8);
-        out.put_u8(if self.wants_report { FLAG_REPORT } else { 0 });
+        let report = if self.wants_report { FLAG_REPORT } else { 0 };
+        out.put_u8(report | (patience_code(self.patience) << PATIENCE_SHIFT));
         out.put_u64_le(self.number);
         let subject = self.subject.as_ref().map_or("", UserId::as_str);
         // The grammar bounds a user id to 128 bytes.
@@ -107,8 +119,30 @@ impl Envelope {
         let subject = take_short_text(&mut bytes)?;
         let Some(kind) = kind else { return Ok(None) };
         let subject = if subject.is_empty() { None } else { Some(UserId::new(text(&subject)?)?) };
-        Ok(Some(Self { kind, wants_report: flags & FLAG_REPORT != 0, number, subject, payload: bytes }))
+        Ok(Some(Self {
+            kind,
+            wants_report: flags & FLAG_REPORT != 0,
+            patience: patience_of(flags >> PATIENCE_SHIFT),
+            number,
+            subject,
+            payload: bytes,
+        }))
     }
+}
+
+/// Six bits: 0 for none, else one more than four times the octave plus the quarter in it.
+fn patience_code(patience: Option<Duration>) -> u8 {
+    let Some(patience) = patience else { return 0 };
+    let ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX).clamp(1, 1 << 16);
+    let octave = ms.ilog2();
+    let quarter = ((ms << 2) >> octave) - 4;
+    // At most PATIENCE_MAX, which fits.
+    u8::try_from((octave * 4 + quarter + 1).min(PATIENCE_MAX)).unwrap_or(0)
+}
+
+fn patience_of(code: u8) -> Option<Duration> {
+    let place = u64::from(code.checked_sub(1)?);
+    Some(Duration::from_millis(((4 + place % 4) << (place / 4)) >> 2))
 }
 
 /// Takes a text with a one-byte length.
@@ -228,6 +262,7 @@ mod tests {
         Envelope {
             kind: Kind::Deliver,
             wants_report: true,
+            patience: None,
             number: 7,
             subject: Some(UserId::new("alice").unwrap()),
             payload: Bytes::from_static(b"{}"),
@@ -253,6 +288,24 @@ mod tests {
         for end in 0..bytes.len() {
             let read = Envelope::decode(bytes.slice(..end));
             assert_eq!(read.is_err(), end < FIXED + 5, "cut at {end}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn the_senders_patience_arrives_a_little_shorter_and_older_releases_pass_over_it() {
+        let arrives = |ms| {
+            let mut out = BytesMut::new();
+            Envelope { patience: Some(Duration::from_millis(ms)), ..sample() }.encode(&mut out);
+            assert_eq!(out[1] & 3, FLAG_REPORT, "the bits that older releases read");
+            Envelope::decode(out.freeze()).unwrap().unwrap().patience.unwrap().as_millis()
+        };
+        for (sent, read) in [(0, 1), (1, 1), (4, 4), (300, 256), (1000, 896), (5000, 4096), (60_000, 49_152)]
+        {
+            assert_eq!(arrives(sent), read, "{sent}");
+        }
+        for sent in 1..5000 {
+            let read = arrives(sent);
+            assert!(read <= u128::from(sent) && read * 5 >= u128::from(sent) * 4 - 4, "{sent} {read}");
         }
     }
 

@@ -91,6 +91,7 @@ mod tests {
             .map(|number| Envelope {
                 kind: Kind::Deliver,
                 wants_report: number % 2 == 0,
+                patience: None,
                 number,
                 subject: Some(UserId::new(format!("user-{number}")).unwrap()),
                 payload: Bytes::from(vec![b'x'; usize::try_from(number).unwrap()]),

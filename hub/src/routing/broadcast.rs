@@ -30,6 +30,7 @@ impl Router {
         let envelope = Envelope {
             kind: Kind::Broadcast,
             wants_report,
+            patience: None,
             number: self.next_number(),
             subject: None,
             payload: frame.bytes().clone(),

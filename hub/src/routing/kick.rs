@@ -44,6 +44,7 @@ impl Router {
                 let envelope = Envelope {
                     kind: Kind::Kick,
                     wants_report: true,
+                    patience: None,
                     number: self.next_number(),
                     subject: Some(user.clone()),
                     payload: payload.clone(),

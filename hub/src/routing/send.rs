@@ -191,6 +191,7 @@ fn deliver(receiver: &UserId, frame: &WireFrame, number: u64, wants_report: bool
     Envelope {
         kind: Kind::Deliver,
         wants_report,
+        patience: None,
         number,
         subject: Some(receiver.clone()),
         payload: frame.bytes().clone(),

@@ -121,7 +121,10 @@ impl FrameWriter {
             bytes += text.len();
             self.next += 1;
             self.unflushed = true;
-            self.unconfirmed.extend(outbound.receipt.take());
+            if let Some(mut receipt) = outbound.receipt.take() {
+                receipt.at_socket();
+                self.unconfirmed.push(receipt);
+            }
             metrics.frames_out.inc();
             socket.start_send_unpin(Message::Frame(Frame::message(text, OpCode::Data(Data::Text), true)))?;
         }

@@ -175,6 +175,7 @@ pub(super) fn envelope(kind: Kind, number: u64, subject: &str) -> Envelope {
     Envelope {
         kind,
         wants_report: false,
+        patience: None,
         number,
         subject,
         payload: Bytes::from_static(b"{\"content\":\"hi\"}"),
