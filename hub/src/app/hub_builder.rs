@@ -2,17 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{AppError, Hub};
 use crate::{
     auth::{ApiKeys, Authenticator},
     cluster::{self, BusCounters, ClusterParts, ClusterSettings},
-    http::{routes, server::Server, service::Service},
+    http::{events::READERS, routes, server::Server, service::Service},
     local::connection_table::ConnectionTable,
     observe::{ClusterCounts, Metrics},
-    routing::{ports::Inbound, router::Router},
+    routing::{event_writer::EventWriter, ports::Inbound, router::Router},
     session::edge::Edge,
     settings::{AuthMode, DEV_API_KEY, Settings},
 };
@@ -75,10 +75,11 @@ impl HubBuilder {
         let addresses = listeners.as_ref().map(|((_, client), (_, api))| (*client, *api));
         let (client_addr, api_addr) = addresses.unwrap_or((settings.client_addr, settings.api_addr));
 
-        let ClusterParts { bus, directory, counters, tasks: cluster_tasks } =
+        let ClusterParts { bus, directory, events, counters, tasks: cluster_tasks } =
             cluster::build(cluster_settings(&settings, client_addr.port(), api_addr.port()))?;
         let local = Arc::new(ConnectionTable::default());
-        let router = Router::new(Arc::clone(&local), bus, Arc::clone(&directory));
+        let events = settings.events.then(|| Arc::new(EventWriter::new(events)));
+        let router = Router::new(Arc::clone(&local), bus, Arc::clone(&directory), events.clone());
         let edge =
             Edge::new(Arc::clone(&settings), Arc::clone(&router), authenticator, Arc::new(Metrics::new()));
 
@@ -91,14 +92,24 @@ impl HubBuilder {
         let (remembering, every, stopped) = (Arc::clone(&router), settings.heartbeat_interval, stop.clone());
         background.spawn(async move { remembering.remember_nodes(every, stopped).await });
         background.spawn(Arc::clone(&edge.heartbeat).run(stop.clone()));
+        if let Some(events) = events.clone() {
+            let stopped = stop.clone();
+            background.spawn(async move { events.run(stopped).await });
+        }
         background.spawn(Arc::clone(&api_keys).run(stop.clone()));
         if let Some(authenticator) = &edge.authenticator {
             background.spawn(Arc::clone(authenticator).run(stop.clone()));
         }
 
-        let service =
-            Arc::new(Service { edge, api_keys, cluster_counts: Arc::new(move || cluster_counts(&counters)) });
         let (sockets, stop_serving) = (TaskTracker::new(), CancellationToken::new());
+        let cluster_counts = move || cluster_counts(&counters, events.as_deref());
+        let service = Arc::new(Service {
+            edge,
+            api_keys,
+            cluster_counts: Arc::new(cluster_counts),
+            event_readers: Arc::new(Semaphore::new(READERS)),
+            stopping: stop_serving.clone(),
+        });
         if let Some(((client, _), (api, _))) = listeners {
             let client = Server {
                 listener: client,
@@ -152,9 +163,9 @@ fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> Clu
 }
 
 /// The names of the cluster's counters among the metrics.
-fn cluster_counts(counters: &BusCounters) -> ClusterCounts {
+fn cluster_counts(counters: &BusCounters, events: Option<&EventWriter>) -> ClusterCounts {
     let c = counters;
-    vec![
+    let mut counts = vec![
         ("bus_batches_sent", "Batches published", c.batches_sent.get()),
         ("bus_envelopes_sent", "Envelopes published", c.envelopes_sent.get()),
         ("bus_sent_bytes", "Bytes published", c.bytes_sent.get()),
@@ -187,5 +198,10 @@ fn cluster_counts(counters: &BusCounters) -> ClusterCounts {
         ("reaped_users", "Users whose entries of a dead node were swept", c.reaped_users.get()),
         ("reaped_nodes", "Dead incarnations removed", c.reaped_nodes.get()),
         ("heartbeat_errors", "Heartbeats that failed", c.heartbeat_errors.get()),
-    ]
+    ];
+    if let Some(events) = events {
+        counts.push(("events_written", "Events written for the backend", events.written()));
+        counts.push(("events_dropped", "Events that found the queue to the log full", events.dropped()));
+    }
+    counts
 }

@@ -11,6 +11,7 @@ use super::{
     BusCounters, ClusterSettings, ConnectionCount, MemoryCluster,
     batcher::BatchLimits,
     bus_reader::{BusReader, RemoteReply},
+    event_stream::EventStream,
     key_space::KeySpace,
     lease_view::LeaseView,
     membership::Membership,
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     identity::{IdentityError, Incarnation, NodeId, NodeInstance},
-    routing::ports::{ClusterBus, Directory, Inbound},
+    routing::ports::{ClusterBus, Directory, EventLog, Inbound},
 };
 
 /// Longest a leaving node takes to clean up after itself; others finish what it leaves.
@@ -54,6 +55,8 @@ pub struct ClusterParts {
     pub bus: Arc<dyn ClusterBus>,
     /// Who is where.
     pub directory: Arc<dyn Directory>,
+    /// What happened lately.
+    pub events: Arc<dyn EventLog>,
     /// What is counted.
     pub counters: Arc<BusCounters>,
     /// What has to run.
@@ -98,6 +101,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         Arc::clone(&leases),
         Arc::clone(&membership),
     ));
+    let events = Arc::new(EventStream::new(Arc::clone(&commands), &keys));
     let outbox = Arc::new(Outbox::new(BatchLimits::default(), Arc::clone(&counters)));
     let bus = Arc::new(RedisBus {
         link: Arc::clone(&publishing),
@@ -137,7 +141,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         workers,
         reaper,
     };
-    Ok(ClusterParts { bus, directory, counters, tasks: ClusterTasks(Tasks::Redis(Box::new(tasks))) })
+    Ok(ClusterParts { bus, directory, events, counters, tasks: ClusterTasks(Tasks::Redis(Box::new(tasks))) })
 }
 
 /// The first life of a process.

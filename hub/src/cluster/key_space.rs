@@ -56,6 +56,11 @@ impl KeySpace {
         format!("{}{{u:{user}}}:ban", self.prefix)
     }
 
+    /// Stream of what the backend may want to hear.
+    pub(super) fn events(&self) -> String {
+        format!("{}{{events}}", self.prefix)
+    }
+
     /// Channel that only that node reads.
     pub(super) fn node_channel(&self, node: &NodeId) -> String {
         format!("{}node:{{{node}}}", self.prefix)
@@ -83,6 +88,7 @@ mod tests {
         assert_eq!(keys.group_index(&instance), "wsc:idx:{chat-0}:k3x9.2:groups");
         assert_eq!(keys.connections(&user), "wsc:{u:alice}:conn");
         assert_eq!(keys.ban(&user), "wsc:{u:alice}:ban");
+        assert_eq!(keys.events(), "wsc:{events}");
         assert_eq!(keys.node_channel(&instance.node), "wsc:node:{chat-0}");
         assert_eq!(keys.broadcast_channel(), "wsc:broadcast");
     }

@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     BusCounters, ClusterError, ClusterParts, ClusterSettings, ClusterTasks, ConnectionCount,
     cluster_parts::first_instance,
+    event_ring::EventRing,
     node_record::RecordSource,
     shards::{Delivery, Reply, ShardWorker, Shards},
 };
@@ -21,7 +22,7 @@ use crate::{
     identity::{ConnectionId, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, ReportStatus},
     routing::ports::{
-        Answer, BusError, ClusterBus, ConnectionRecord, Directory, DirectoryError, Inbound, NodeRecord,
+        Answer, BusError, ClusterBus, ConnectionRecord, Directory, DirectoryError, EventLog, Inbound, NodeRecord,
         NodeStatus, Presence, PresentConnection, RedisState, Registration,
     },
 };
@@ -48,6 +49,7 @@ struct State {
 #[derive(Clone, Default)]
 pub struct MemoryCluster {
     state: Arc<Mutex<State>>,
+    events: Arc<EventRing>,
 }
 
 impl MemoryCluster {
@@ -81,6 +83,7 @@ impl MemoryCluster {
         Ok(ClusterParts {
             bus: Arc::clone(&member) as Arc<dyn ClusterBus>,
             directory: Arc::clone(&member) as Arc<dyn Directory>,
+            events: Arc::clone(&self.events) as Arc<dyn EventLog>,
             counters: Arc::new(BusCounters::default()),
             tasks: ClusterTasks::memory(MemoryTasks { member, workers }),
         })

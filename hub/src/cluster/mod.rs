@@ -12,6 +12,8 @@ mod bus_counters;
 mod bus_reader;
 mod cluster_parts;
 mod cluster_settings;
+mod event_ring;
+mod event_stream;
 mod key_space;
 mod lease_view;
 mod membership;

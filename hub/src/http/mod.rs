@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod api_key;
+pub mod events;
 pub mod health;
 pub mod loopback_host;
 pub mod messages;

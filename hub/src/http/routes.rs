@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{
-    admin, health, loopback_host, messages, metrics, nodes,
+    admin, events, health, loopback_host, messages, metrics, nodes,
     service::Service,
     unbuilt::{self, no_such_method, no_such_path},
     users, websocket,
@@ -26,6 +26,7 @@ pub fn for_backends(service: &Arc<Service>) -> Router {
         .route("/v1/users/{user}/messages", post(messages::send_to_user))
         .route("/v1/users/{user}/kick", post(users::kick))
         .route("/v1/broadcast", post(messages::broadcast))
+        .route("/v1/events", get(events::events))
         .route("/v1/nodes", get(nodes::nodes))
         .route("/nodes", get(nodes::nodes))
         .route("/admin/status", get(admin::status))

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
 use crate::{auth::ApiKeys, observe::ClusterCounts, session::edge::Edge};
 
 /// Reads what the cluster's side counts.
@@ -15,4 +18,8 @@ pub struct Service {
     pub api_keys: Arc<ApiKeys>,
     /// What the cluster's side counts.
     pub cluster_counts: ReadClusterCounts,
+    /// Seats of those who read events.
+    pub event_readers: Arc<Semaphore>,
+    /// Answers without an end end when this is cancelled.
+    pub stopping: CancellationToken,
 }

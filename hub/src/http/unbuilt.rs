@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use super::{problem::Problem, service::Service};
 use crate::protocol::error_code::ErrorCode;
 
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 10] = [
     "/v1/messages",
     "/v1/groups/{group}",
     "/v1/groups/{group}/messages",
@@ -21,7 +21,6 @@ const PATHS: [&str; 11] = [
     "/v1/users/{user}/ban",
     "/v1/users/{user}/revoke",
     "/v1/stats",
-    "/v1/events",
     "/admin/drain",
     "/admin/rebalance",
     "/openapi.json",

@@ -5,6 +5,7 @@ pub mod close_reason;
 pub mod envelope;
 pub mod envelope_batch;
 pub mod error_code;
+pub mod event;
 mod json_text;
 pub mod message;
 pub mod send_result;

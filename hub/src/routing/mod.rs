@@ -1,6 +1,7 @@
 //! Decisions: who gets a message, through which nodes, and what is answered.
 
 pub mod broadcast;
+pub mod event_writer;
 pub mod inbound;
 pub mod kick;
 pub mod ports;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    event_writer::EventWriter,
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
     registry::Registry,
 };
@@ -32,6 +33,8 @@ pub struct Router {
     pub(super) registration: watch::Receiver<Registration>,
     /// Other nodes when the registry last answered; used to say how many are silent while it is away.
     last_known_nodes: Mutex<Vec<NodeInstance>>,
+    /// What the backend wants to hear; none when nobody asked for events.
+    events: Option<Arc<EventWriter>>,
     numbers: AtomicU64,
     ids: Mutex<ulid::Generator>,
 }
@@ -43,6 +46,7 @@ impl Router {
         local: Arc<ConnectionTable>,
         bus: Arc<dyn ClusterBus>,
         directory: Arc<dyn Directory>,
+        events: Option<Arc<EventWriter>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             registration: directory.registration(),
@@ -51,6 +55,7 @@ impl Router {
             bus,
             directory,
             last_known_nodes: Mutex::default(),
+            events,
             numbers: AtomicU64::new(1),
             ids: Mutex::new(ulid::Generator::new()),
         })
@@ -66,6 +71,12 @@ impl Router {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Hands events to the log; none when events are off.
+    #[must_use]
+    pub fn events(&self) -> Option<&Arc<EventWriter>> {
+        self.events.as_ref()
     }
 
     /// The node's standing in the cluster now.

@@ -26,6 +26,7 @@ impl Setting {
 const NODE: &str = "Node";
 const LISTEN: &str = "Listeners and limits";
 const REDIS: &str = "Redis";
+const EVENTS: &str = "Events for the backend";
 const AUTH: &str = "Who may do what";
 const LIFE: &str = "Heartbeats and shutdown";
 const LOGS: &str = "Logs";
@@ -173,6 +174,13 @@ pub const CATALOGUE: &[Setting] = &[
         "Who owns the prefix; while another owner lives this node stays 'starting'",
     ),
     setting(
+        EVENTS,
+        "WSC_EVENTS",
+        "BOOL",
+        "false",
+        "true: what happens to connections and what clients send to @backend is kept for GET /v1/events",
+    ),
+    setting(
         AUTH,
         "WSC_AUTH_MODE",
         "MODE",
@@ -264,7 +272,6 @@ pub const NOT_BUILT: &[&str] = &[
     "WSC_INBOX_MAX_BYTES",
     "WSC_INBOX_TTL",
     "WSC_RESUME_WINDOW",
-    "WSC_EVENTS",
     "WSC_DRAIN_SETTLE",
     "WSC_DRAIN_RATE",
     "WSC_ON_REGISTRY_DOWN",

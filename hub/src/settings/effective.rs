@@ -28,6 +28,8 @@ pub struct Settings {
     pub key_prefix: String,
     /// Who owns the prefix; empty for nobody.
     pub owner: String,
+    /// Whether events are kept for the backend.
+    pub events: bool,
     /// Who may connect.
     pub auth: AuthSettings,
     /// Directory of API keys.

@@ -240,6 +240,13 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         handshake_timeout: reader.duration("WSC_HANDSHAKE_TIMEOUT", "5s", "100ms", "1m"),
         grace: reader.duration("WSC_GRACE", "110s", "1s", "1h"),
         retry_after_max: reader.duration("WSC_RETRY_AFTER_MAX", "1s", "0s", "1m"),
+        events: reader
+            .read("WSC_EVENTS", |text| match text {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(format!("expected true or false, found {text:?}")),
+            })
+            .unwrap_or(false),
         node_id: node_id?,
         client_addr,
         api_addr,

@@ -95,7 +95,7 @@ impl TestNode {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let received = Arc::new(Recorder::default());
-        let ClusterParts { bus, directory, counters, tasks } = parts;
+        let ClusterParts { bus, directory, counters, tasks, .. } = parts;
         {
             let _inside = runtime.enter();
             let inbound = Arc::clone(&received) as Arc<dyn Inbound>;
