@@ -22,8 +22,8 @@ use crate::{
     identity::{ConnectionId, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, ReportStatus},
     routing::ports::{
-        Answer, BusError, ClusterBus, ConnectionRecord, Directory, DirectoryError, EventLog, Inbound, NodeRecord,
-        NodeStatus, Presence, PresentConnection, RedisState, Registration,
+        Answer, BusError, ClusterBus, ConnectionRecord, Directory, DirectoryError, EventLog, Inbound,
+        NodeRecord, NodeStatus, Presence, PresentConnection, RedisState, Registration,
     },
 };
 

@@ -80,9 +80,8 @@ pub(super) async fn events(
 /// What a reader is told first who asks for events that are gone. From the beginning there is nothing to miss.
 fn gap(after: EventPosition, ends: Option<(EventPosition, EventPosition)>) -> Option<Bytes> {
     let (oldest, _) = ends?;
-    (after != EventPosition::BEGINNING && after < oldest).then(|| {
-        Bytes::from(format!("{{\"type\":\"gap\",\"from\":\"{after}\",\"to\":\"{oldest}\"}}\n"))
-    })
+    (after != EventPosition::BEGINNING && after < oldest)
+        .then(|| Bytes::from(format!("{{\"type\":\"gap\",\"from\":\"{after}\",\"to\":\"{oldest}\"}}\n")))
 }
 
 struct Reader {

@@ -200,9 +200,13 @@ mod tests {
             content: Some(RawValue::from_string(r#""h\u00fc""#.to_owned()).unwrap()),
             ..Message::default()
         };
-        let event = Event::message(&user, id, &node, at(), EventMessage::new("01X".into(), &message)).to_json();
+        let event =
+            Event::message(&user, id, &node, at(), EventMessage::new("01X".into(), &message)).to_json();
         assert!(event.contains(r#""event_id":"message:01X","type":"message""#), "{event}");
-        assert!(event.ends_with(r#""message":{"id":"01X","message_type":"text","content":"h\u00fc"}}"#), "{event}");
+        assert!(
+            event.ends_with(r#""message":{"id":"01X","message_type":"text","content":"h\u00fc"}}"#),
+            "{event}"
+        );
     }
 
     #[test]
