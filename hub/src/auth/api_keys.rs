@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
 use tokio_util::sync::CancellationToken;
 
 use super::key_dir::{self, AuthError, POLL};
@@ -24,8 +24,21 @@ pub enum Scope {
     Admin,
 }
 
+/// A key that was presented and is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The file that holds it: names the caller without saying the key.
+    pub name: Arc<str>,
+    /// What it allows.
+    pub scope: Scope,
+}
+
 /// A key is kept as its hash only.
-type Entry = ([u8; 32], Scope);
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    hash: [u8; 32],
+    key: ApiKey,
+}
 
 /// Keys of the control API, by hash.
 pub struct ApiKeys {
@@ -46,7 +59,11 @@ impl ApiKeys {
     /// One key with every scope, as in `--dev`.
     #[must_use]
     pub fn single(key: &str) -> Self {
-        Self { dir: None, entries: RwLock::new(Arc::from([(hash(key.as_bytes()), Scope::Admin)])) }
+        let known = ApiKey { name: Arc::from("dev"), scope: Scope::Admin };
+        Self {
+            dir: None,
+            entries: RwLock::new(Arc::from([Entry { hash: hash(key.as_bytes()), key: known }])),
+        }
     }
 
     /// How many keys there are.
@@ -61,22 +78,21 @@ impl ApiKeys {
         self.len() == 0
     }
 
-    /// What the presented key allows. The time taken does not depend on how much of it is right.
+    /// Which key was presented; of files that hold the same key the first with the widest scope. The time taken
+    /// depends neither on how much of it is right nor on which key it is.
     #[must_use]
-    pub fn scope_of(&self, presented: &str) -> Option<Scope> {
+    pub fn find(&self, presented: &str) -> Option<ApiKey> {
         let presented = hash(presented.trim().as_bytes());
         let entries = Arc::clone(&self.entries.read());
-        let mut best = 0u8;
-        for (known, scope) in entries.iter() {
-            let equal: Choice = known.ct_eq(&presented);
-            let rank = 1 + u8::from(*scope == Scope::Admin);
-            best = u8::conditional_select(&best, &rank.max(best), equal);
+        let (mut rank, mut place) = (0u8, 0u64);
+        for (index, entry) in (0u64..).zip(entries.iter()) {
+            let its_rank = 1 + u8::from(entry.key.scope == Scope::Admin);
+            let better: Choice = entry.hash.ct_eq(&presented) & its_rank.ct_gt(&rank);
+            rank.conditional_assign(&its_rank, better);
+            place.conditional_assign(&index, better);
         }
-        match best {
-            0 => None,
-            1 => Some(Scope::Api),
-            _ => Some(Scope::Admin),
-        }
+        let found = usize::try_from(place).ok().and_then(|place| entries.get(place));
+        found.filter(|_| rank > 0).map(|entry| entry.key.clone())
     }
 
     /// Reads the directory again whenever its keys change; keys that cannot be read leave the old ones in force.
@@ -120,9 +136,9 @@ fn read(dir: &Path) -> Result<Vec<Entry>, AuthError> {
         let length = String::from_utf8_lossy(&key).chars().count();
         if length < SHORTEST {
             let what = format!("an api key has at least {SHORTEST} characters, this one has {length}");
-            return Err(AuthError::BadKey { path: dir.join(name).display().to_string(), what });
+            return Err(AuthError::BadKey { path: dir.join(&name).display().to_string(), what });
         }
-        entries.push((hash(&key), scope));
+        entries.push(Entry { hash: hash(&key), key: ApiKey { name: name.into(), scope } });
     }
     Ok(entries)
 }
@@ -142,15 +158,19 @@ mod tests {
         let keys = ApiKeys::load(Some(&dir)).unwrap();
         assert_eq!(keys.len(), 2);
         let cases = [
-            (api.as_str(), Some(Scope::Api)),
-            (&admin, Some(Scope::Admin)),
+            (api.as_str(), Some(("api-1", Scope::Api))),
+            (&admin, Some(("admin", Scope::Admin))),
             ("", None),
             ("aaaa", None),
             ("short", None),
         ];
-        for (key, scope) in cases {
-            assert_eq!(keys.scope_of(key), scope, "{key}");
+        for (key, expected) in cases {
+            let found = keys.find(key);
+            assert_eq!(found.as_ref().map(|key| (&*key.name, key.scope)), expected, "{key}");
         }
+        std::fs::write(dir.join("admin-same"), &api).unwrap();
+        let widest = ApiKeys::load(Some(&dir)).unwrap().find(&api).unwrap();
+        assert_eq!((&*widest.name, widest.scope), ("admin-same", Scope::Admin));
         std::fs::write(dir.join("api-2"), "too-short").unwrap();
         let error = ApiKeys::load(Some(&dir)).err().unwrap().to_string();
         assert!(
@@ -158,7 +178,7 @@ mod tests {
             "{error}"
         );
         std::fs::remove_dir_all(&dir).unwrap();
-        assert!(ApiKeys::load(None).unwrap().scope_of("anything").is_none());
-        assert_eq!(ApiKeys::single("k").scope_of("k"), Some(Scope::Admin));
+        assert!(ApiKeys::load(None).unwrap().find("anything").is_none());
+        assert_eq!(ApiKeys::single("k").find("k").unwrap().scope, Scope::Admin);
     }
 }

@@ -8,7 +8,7 @@ mod token;
 #[cfg(test)]
 mod token_test;
 
-pub use api_keys::{ApiKeys, Scope};
+pub use api_keys::{ApiKey, ApiKeys, Scope};
 pub use grants::Grants;
 pub use key_dir::AuthError;
 pub use origin::origin_allowed;

@@ -6,11 +6,22 @@ use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 
 use super::{problem::Problem, service::Service};
-use crate::{auth::Scope, protocol::error_code::ErrorCode};
+use crate::{
+    auth::{ApiKey, Scope},
+    protocol::error_code::ErrorCode,
+};
 
 /// A caller with a key of scope `api` or `admin`.
-#[derive(Debug, Clone, Copy)]
-pub struct ApiCaller(Scope);
+#[derive(Debug, Clone)]
+pub struct ApiCaller(ApiKey);
+
+impl ApiCaller {
+    /// The file name of the caller's key: who the caller is, without saying the key.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+}
 
 /// A caller with a key of scope `admin`.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +39,7 @@ impl FromRequestParts<Arc<Service>> for ApiCaller {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(missing());
         }
-        service.api_keys.scope_of(key).map(Self).ok_or_else(|| refused("the API key is not known"))
+        service.api_keys.find(key).map(Self).ok_or_else(|| refused("the API key is not known"))
     }
 }
 
@@ -36,7 +47,7 @@ impl FromRequestParts<Arc<Service>> for AdminCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
-        match ApiCaller::from_request_parts(parts, service).await?.0 {
+        match ApiCaller::from_request_parts(parts, service).await?.0.scope {
             Scope::Admin => Ok(Self),
             Scope::Api => {
                 Err(Problem::new(ErrorCode::NotPermitted, "this path needs an API key of scope admin"))
