@@ -17,7 +17,7 @@ pub enum AppError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// Keys cannot be read.
+    /// Keys that cannot be used.
     #[error(transparent)]
     Auth(#[from] AuthError),
     /// The cluster's settings cannot work.

@@ -47,18 +47,23 @@ impl HubBuilder {
     pub async fn start(self) -> Result<Hub, AppError> {
         let settings = Arc::new(self.settings);
         let authenticator = match (settings.auth.mode, &settings.auth.keys_dir) {
-            (AuthMode::Trusted, _) => None,
+            (AuthMode::Trusted | AuthMode::Proxy, _) => Ok(None),
             (AuthMode::Token, None) => return Err(AppError::NoKeys),
             (AuthMode::Token, Some(dir)) => {
                 let auth = &settings.auth;
-                let keys = Authenticator::load(dir, auth.issuer.as_deref(), auth.audience.as_deref())?;
-                Some(Arc::new(keys))
+                Authenticator::load(dir, auth.issuer.as_deref(), auth.audience.as_deref()).map(Some)
             }
         };
-        let api_keys = Arc::new(match (settings.dev, &settings.api_keys_dir) {
-            (true, None) => ApiKeys::single(DEV_API_KEY),
-            (_, dir) => ApiKeys::load(dir.as_deref())?,
-        });
+        let api_keys = match (settings.dev, &settings.api_keys_dir) {
+            (true, None) => Ok(ApiKeys::single(DEV_API_KEY)),
+            (_, dir) => ApiKeys::load(dir.as_deref()),
+        };
+        let (authenticator, api_keys) = match (authenticator, api_keys) {
+            (Ok(authenticator), Ok(api_keys)) => (authenticator.map(Arc::new), Arc::new(api_keys)),
+            // All that is wrong is said at once.
+            (Err(one), Err(other)) => return Err(one.and(other).into()),
+            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+        };
         if settings.auth.mode == AuthMode::Trusted && !settings.dev {
             tracing::warn!("mode trusted: clients are taken for whoever they say they are");
         }

@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Hub, surroundings};
+use super::{AppError, Hub, surroundings};
 use crate::{
     observe,
     settings::{self, DEV_API_KEY, Exit, Settings},
@@ -14,7 +14,7 @@ use crate::{
 /// Bad settings (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 
-/// Reads flags and variables, runs the hub until it is told to stop. 0: ended as asked; 64: bad settings; 1:
+/// Reads flags and variables, runs the hub until it is told to stop. 0: ended as asked; 64: bad settings or keys; 1:
 /// anything else.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -22,25 +22,32 @@ pub fn main() -> ExitCode {
     match settings::parse(std::env::args_os(), &variable, &surroundings::detect()) {
         Ok(settings) => match run(settings) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!("{error:#}");
-                ExitCode::FAILURE
-            }
+            Err(error) => match error.downcast_ref() {
+                Some(AppError::Auth(keys)) => refuse(keys.problems()),
+                _ => {
+                    tracing::error!("{error:#}");
+                    ExitCode::FAILURE
+                }
+            },
         },
         Err(Exit::Help(text)) => {
             // Nobody is left to tell when the output is closed.
             let _ = write!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
-        Err(Exit::Bad(problems)) => {
-            let mut stderr = std::io::stderr().lock();
-            for problem in problems {
-                let _ = writeln!(stderr, "wsc-hub: {problem}");
-            }
-            let _ = writeln!(stderr, "wsc-hub: --help lists all settings");
-            ExitCode::from(EXIT_USAGE)
-        }
+        Err(Exit::Bad(problems)) => refuse(&problems),
     }
+}
+
+/// Says what is wrong with the settings, or with the keys they name.
+fn refuse(problems: &[String]) -> ExitCode {
+    // Nobody is left to tell when the output is closed.
+    let mut stderr = std::io::stderr().lock();
+    for problem in problems {
+        let _ = writeln!(stderr, "wsc-hub: {problem}");
+    }
+    let _ = writeln!(stderr, "wsc-hub: --help lists all settings");
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
 use tokio_util::sync::CancellationToken;
 
-use super::key_dir::{self, AuthError, POLL};
+use super::key_dir::{self, AuthError, Files};
 
 /// Shortest key, in characters.
 const SHORTEST: usize = 24;
@@ -42,7 +42,8 @@ struct Entry {
 
 /// Keys of the control API, by hash.
 pub struct ApiKeys {
-    dir: Option<PathBuf>,
+    /// Where the keys come from and what was read there.
+    source: Option<(PathBuf, [u8; 32])>,
     entries: RwLock<Arc<[Entry]>>,
 }
 
@@ -50,10 +51,17 @@ impl ApiKeys {
     /// Reads `api*` and `admin*` of a directory; without one nobody is let in.
     ///
     /// # Errors
-    /// [`AuthError`] naming the file.
+    /// [`AuthError`] naming each file that is wrong.
     pub fn load(dir: Option<&Path>) -> Result<Self, AuthError> {
-        let entries = dir.map_or_else(|| Ok(Vec::new()), read)?;
-        Ok(Self { dir: dir.map(Path::to_path_buf), entries: RwLock::new(entries.into()) })
+        let Some(dir) = dir else {
+            return Ok(Self { source: None, entries: RwLock::new(Arc::from([])) });
+        };
+        let files = key_dir::read(dir)?;
+        let entries = read(dir, &files)?;
+        Ok(Self {
+            source: Some((dir.to_owned(), key_dir::digest(&files))),
+            entries: RwLock::new(entries.into()),
+        })
     }
 
     /// One key with every scope, as in `--dev`.
@@ -61,7 +69,7 @@ impl ApiKeys {
     pub fn single(key: &str) -> Self {
         let known = ApiKey { name: Arc::from("dev"), scope: Scope::Admin };
         Self {
-            dir: None,
+            source: None,
             entries: RwLock::new(Arc::from([Entry { hash: hash(key.as_bytes()), key: known }])),
         }
     }
@@ -95,27 +103,17 @@ impl ApiKeys {
         found.filter(|_| rank > 0).map(|entry| entry.key.clone())
     }
 
-    /// Reads the directory again whenever its keys change; keys that cannot be read leave the old ones in force.
-    /// Runs until `shutdown`.
+    /// Reads the directory again whenever it changes; keys that cannot be used leave the old ones in force, which is
+    /// said once. Runs until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let Some(dir) = self.dir.clone() else { return };
-        let mut complained = false;
-        while shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
-            match read(&dir) {
-                Ok(entries) => {
-                    complained = false;
-                    if **self.entries.read() != *entries {
-                        tracing::info!(keys = entries.len(), "api keys changed");
-                        *self.entries.write() = entries.into();
-                    }
-                }
-                Err(error) if !complained => {
-                    complained = true;
-                    tracing::error!(%error, "api keys not reread, the old ones stay in force");
-                }
-                Err(_) => {}
-            }
-        }
+        let Some((dir, known)) = &self.source else { return };
+        let take = |files: &Files| {
+            let entries = read(dir, files)?;
+            let count = entries.len();
+            *self.entries.write() = entries.into();
+            Ok(count)
+        };
+        key_dir::watch("api keys", dir, *known, shutdown, take).await;
     }
 }
 
@@ -123,9 +121,9 @@ fn hash(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-fn read(dir: &Path) -> Result<Vec<Entry>, AuthError> {
-    let mut entries = Vec::new();
-    for (name, key) in key_dir::read(dir)? {
+fn read(dir: &Path, files: &Files) -> Result<Vec<Entry>, AuthError> {
+    let (mut entries, mut problems) = (Vec::new(), Vec::new());
+    for (name, key) in files {
         let scope = if name.starts_with("admin") {
             Scope::Admin
         } else if name.starts_with("api") {
@@ -133,14 +131,25 @@ fn read(dir: &Path) -> Result<Vec<Entry>, AuthError> {
         } else {
             continue;
         };
-        let length = String::from_utf8_lossy(&key).chars().count();
-        if length < SHORTEST {
-            let what = format!("an api key has at least {SHORTEST} characters, this one has {length}");
-            return Err(AuthError::BadKey { path: dir.join(&name).display().to_string(), what });
+        match unusable(key) {
+            Some(what) => problems.push(format!("{}: {what}", dir.join(name).display())),
+            None => {
+                let key_of_file = ApiKey { name: name.as_str().into(), scope };
+                entries.push(Entry { hash: hash(key), key: key_of_file });
+            }
         }
-        entries.push(Entry { hash: hash(&key), key: ApiKey { name: name.into(), scope } });
     }
-    Ok(entries)
+    if problems.is_empty() { Ok(entries) } else { Err(AuthError::new(problems)) }
+}
+
+/// Why nobody could, or should, call with this key.
+fn unusable(key: &[u8]) -> Option<String> {
+    // A header carries nothing else (RFC 9110 section 5.5), so such a key would match nothing.
+    if !key.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return Some("an api key is one line of ASCII characters".to_owned());
+    }
+    (key.len() < SHORTEST)
+        .then(|| format!("an api key has at least {SHORTEST} characters, this one has {}", key.len()))
 }
 
 #[cfg(test)]
@@ -177,6 +186,9 @@ mod tests {
             error.contains("api-2") && error.contains("at least 24") && !error.contains("too-short"),
             "{error}"
         );
+        std::fs::write(dir.join("admin-2"), "two lines of characters\nare more than one key").unwrap();
+        let error = ApiKeys::load(Some(&dir)).err().unwrap();
+        assert!(error.problems().len() == 2 && error.to_string().contains("admin-2: an api key is one line"));
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(ApiKeys::load(None).unwrap().find("anything").is_none());
         assert_eq!(ApiKeys::single("k").find("k").unwrap().scope, Scope::Admin);

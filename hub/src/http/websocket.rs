@@ -18,6 +18,7 @@ use crate::{
     protocol::error_code::ErrorCode,
     session::{
         admission::Admitted,
+        client_address::ClientAddress,
         edge::Edge,
         handshake::{ConnectInputs, SUBPROTOCOL, is_version_13, websocket_key},
         session_loop,
@@ -54,13 +55,15 @@ async fn decide(edge: &Arc<Edge>, mut request: Request) -> Result<Response, Prob
         .with_status(StatusCode::UPGRADE_REQUIRED)
         .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
     }
-    let inputs = ConnectInputs::read(request.uri(), request.headers())?;
+    let auth = &edge.settings.auth;
+    let inputs = ConnectInputs::read(request.uri(), request.headers(), auth.proxy_user_header.as_ref())?;
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let (Some(on_upgrade), Version::HTTP_11) = (on_upgrade, request.version()) else {
         return Err(Problem::new(ErrorCode::BadRequest, "a WebSocket begins with HTTP/1.1"));
     };
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-    let admitted = edge.admit(&inputs, peer).await.map_err(|refusal| match refusal.code {
+    let address = peer.map(|peer| ClientAddress::of(peer, request.headers(), &auth.trusted_proxies));
+    let admitted = edge.admit(&inputs, address).await.map_err(|refusal| match refusal.code {
         ErrorCode::Draining | ErrorCode::Starting | ErrorCode::NodeFull => {
             Problem::from(refusal).with_retry_after(edge.retry_after())
         }

@@ -1,35 +1,27 @@
 //! Deciding about a client before its upgrade is answered.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
+    client_address::ClientAddress,
     edge::Edge,
     handshake::{ConnectInputs, Refusal},
     heartbeat::Watched,
+    identity::{self, Identity},
     lifecycle::Phase,
     seats::Seat,
 };
 use crate::{
     auth::{Grants, origin_allowed},
-    identity::{ClientId, UserId},
+    identity::{GroupName, UserId},
     local::connection::Connection,
     protocol::error_code::ErrorCode,
     routing::{registry::ConnectRefusal, router::rfc3339},
-    settings::{AuthMode, ClientSend},
+    settings::ClientSend,
 };
-
-/// Who a client is and what it may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
-    user: UserId,
-    client_id: Option<ClientId>,
-    grants: Grants,
-    expires: Option<SystemTime>,
-}
 
 /// To whom a client may send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +39,32 @@ impl SendRight {
             ClientSend::Users | ClientSend::All => true,
             ClientSend::Granted => self.grants.may_send_to_user(user),
         }
+    }
+
+    /// Whether sending to this group is allowed.
+    #[must_use]
+    pub fn covers_group(&self, group: &GroupName) -> bool {
+        match self.setting {
+            ClientSend::None | ClientSend::Users => false,
+            ClientSend::Groups | ClientSend::All => true,
+            ClientSend::Granted => self.grants.may_send_to_group(group),
+        }
+    }
+
+    /// Whether sending to the backend is allowed.
+    #[must_use]
+    pub fn covers_backend(&self) -> bool {
+        match self.setting {
+            ClientSend::None | ClientSend::Users | ClientSend::Groups => false,
+            ClientSend::All => true,
+            ClientSend::Granted => self.grants.may_send_to_backend(),
+        }
+    }
+
+    /// What the client's token, or its mode, grants. Joining groups depends on nothing else.
+    #[must_use]
+    pub fn grants(&self) -> &Grants {
+        &self.grants
     }
 }
 
@@ -89,14 +107,14 @@ impl Drop for Admitted {
 }
 
 impl Edge {
-    /// Decides about a client and registers it. `Err` leaves nothing behind.
+    /// Decides about a client and registers it. `address`: none when the server does not know its peers. `Err` leaves nothing behind.
     ///
     /// # Errors
     /// [`Refusal`], to be answered instead of the upgrade.
     pub async fn admit(
         self: &Arc<Self>,
         inputs: &ConnectInputs,
-        peer: Option<SocketAddr>,
+        address: Option<ClientAddress>,
     ) -> Result<Admitted, Refusal> {
         match self.phase() {
             Phase::Starting => {
@@ -115,79 +133,30 @@ impl Edge {
             let detail = format!("origin {:?} is neither this host nor allowed", origin.unwrap_or_default());
             return Err(Refusal::new(ErrorCode::OriginNotAllowed, detail));
         }
-        let identity = self.identify(inputs)?;
+        let identity = self.identify(inputs, address.as_ref())?;
         let Some(seat) = self.seats.take() else {
             let detail = format!("the node has its {} connections", self.seats.most());
             return Err(Refusal::new(ErrorCode::NodeFull, detail));
         };
-        self.register(identity, seat, peer).await
-    }
-
-    fn identify(&self, inputs: &ConnectInputs) -> Result<Identity, Refusal> {
-        let given_user = inputs.user.as_deref().map(user_id).transpose()?;
-        let given_client = inputs.client_id.as_deref().map(client_id).transpose()?;
-        let claims = match (&self.authenticator, self.settings.auth.mode) {
-            (_, AuthMode::Trusted) => {
-                let user = given_user.ok_or_else(|| {
-                    Refusal::new(
-                        ErrorCode::InvalidUserId,
-                        "user_id is missing: give it in the query or as X-User-ID",
-                    )
-                })?;
-                return Ok(Identity {
-                    user,
-                    client_id: given_client,
-                    grants: Grants::everything(),
-                    expires: None,
-                });
-            }
-            (None, AuthMode::Token) => {
-                return Err(Refusal::new(ErrorCode::Internal, "this node has no keys to verify tokens with"));
-            }
-            (Some(authenticator), AuthMode::Token) => {
-                let token = inputs.token.as_deref().ok_or_else(|| {
-                    let how =
-                        "in the query as token, as Authorization: Bearer, or as subprotocol bearer.<jwt>";
-                    Refusal::new(ErrorCode::InvalidToken, format!("a token is needed, {how}"))
-                })?;
-                authenticator.verify(token).map_err(|error| Refusal::new(error.code(), error.to_string()))?
-            }
-        };
-        if given_user.is_some_and(|user| user != claims.user) {
-            return Err(Refusal::new(ErrorCode::BadRequest, "user_id differs from the token's sub"));
-        }
-        if !claims.groups.is_empty() {
-            let detail = "groups in a token are not built yet in this release, leave wsc.groups out";
-            return Err(Refusal::new(ErrorCode::BadRequest, detail));
-        }
-        let client_id = match (given_client, claims.client_id) {
-            (Some(given), Some(claimed)) if given != claimed => {
-                return Err(Refusal::new(
-                    ErrorCode::BadRequest,
-                    "client_id differs from the token's client_id",
-                ));
-            }
-            (given, claimed) => claimed.or(given),
-        };
-        Ok(Identity { user: claims.user, client_id, grants: claims.grants, expires: Some(claims.expires) })
+        self.register(identity, seat, address).await
     }
 
     async fn register(
         self: &Arc<Self>,
         identity: Identity,
         seat: Seat,
-        peer: Option<SocketAddr>,
+        address: Option<ClientAddress>,
     ) -> Result<Admitted, Refusal> {
         let id = self.router.next_connection_id();
         let client = match identity.client_id {
             Some(client) => client,
-            None => client_id(&id.to_string())?,
+            None => identity::client_id(&id.to_string())?,
         };
         let connection = Arc::new(Connection::new(
             id,
             identity.user,
             client,
-            peer.map_or_else(String::new, |peer| peer.to_string()),
+            address.map_or_else(String::new, |address| address.to_string()),
             SystemTime::now(),
             self.settings.queue,
         ));
@@ -222,12 +191,4 @@ impl Edge {
     pub fn retry_after(&self) -> Duration {
         self.settings.retry_after_max.mul_f64(rand::random())
     }
-}
-
-fn user_id(text: &str) -> Result<UserId, Refusal> {
-    UserId::new(text).map_err(|error| Refusal::new(ErrorCode::InvalidUserId, error.to_string()))
-}
-
-fn client_id(text: &str) -> Result<ClientId, Refusal> {
-    ClientId::new(text).map_err(|error| Refusal::new(ErrorCode::BadRequest, error.to_string()))
 }

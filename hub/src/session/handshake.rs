@@ -37,8 +37,10 @@ impl Refusal {
 pub struct ConnectInputs {
     /// A token from query, `Authorization` or subprotocol.
     pub token: Option<String>,
-    /// A user from query or `X-User-ID`.
+    /// A user from query or `X-User-ID`; in mode proxy from `X-User-ID` only, and believed by nobody.
     pub user: Option<String>,
+    /// The user as the proxy names it, in mode proxy.
+    pub proxy_user: Option<String>,
     /// A device from query or `X-Client-ID`.
     pub client_id: Option<String>,
     /// `Origin`.
@@ -61,17 +63,21 @@ impl std::fmt::Debug for ConnectInputs {
 }
 
 impl ConnectInputs {
-    /// Reads a request.
+    /// Reads a request. `proxy_user`: in mode proxy the one header that names the user.
     ///
     /// # Errors
-    /// [`Refusal`] for an input with two different values, one that is no text, or one that is not built yet.
-    pub fn read(uri: &Uri, headers: &HeaderMap) -> Result<Self, Refusal> {
+    /// [`Refusal`] for an input with two different values, one that is no text, one that the mode does not take, or
+    /// one that is not built yet.
+    pub fn read(uri: &Uri, headers: &HeaderMap, proxy_user: Option<&HeaderName>) -> Result<Self, Refusal> {
         let mut inputs = Self::default();
         for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;
             let slot = match name.as_str() {
                 "token" => &mut inputs.token,
+                "user_id" if proxy_user.is_some() => {
+                    return Err(Refusal::bad("user_id is not taken here: the proxy names the user"));
+                }
                 "user_id" => &mut inputs.user,
                 "client_id" => &mut inputs.client_id,
                 name if NOT_BUILT.contains(&name) && !value.is_empty() => {
@@ -104,9 +110,19 @@ impl ConnectInputs {
             ("origin", &mut inputs.origin),
             ("host", &mut inputs.host),
         ];
-        for (name, slot) in named {
+        // In mode proxy the header may be one of these: then it is the proxy's word and nothing else.
+        for (name, slot) in named.into_iter().filter(|(name, _)| proxy_user.is_none_or(|taken| taken != name))
+        {
             for value in texts(headers, &HeaderName::from_static(name))? {
                 put(slot, name, value.trim().to_owned())?;
+            }
+        }
+        if let Some(name) = proxy_user {
+            let mut values = texts(headers, name)?.into_iter().map(|value| value.trim().to_owned());
+            inputs.proxy_user = values.next();
+            // Even the same twice: one of them may be the client's own.
+            if values.next().is_some() {
+                return Err(Refusal::bad(format!("the header {name} is there more than once")));
             }
         }
         Ok(inputs)
@@ -169,11 +185,19 @@ mod tests {
     type Headers<'a> = &'a [(&'static str, &'a str)];
 
     fn read(uri: &str, headers: Headers<'_>) -> Result<ConnectInputs, Refusal> {
+        read_behind(None, uri, headers)
+    }
+
+    fn read_behind(
+        proxy_user: Option<&HeaderName>,
+        uri: &str,
+        headers: Headers<'_>,
+    ) -> Result<ConnectInputs, Refusal> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        ConnectInputs::read(&uri.parse().unwrap(), &map)
+        ConnectInputs::read(&uri.parse().unwrap(), &map, proxy_user)
     }
 
     #[test]
@@ -212,6 +236,30 @@ mod tests {
             assert!(refusal.detail.starts_with(why), "{uri} {headers:?}: {refusal}");
         }
         assert!(read("/ws?user_id=a&user_id=a&groups=", &[("x-user-id", "a")]).is_ok());
+    }
+
+    #[test]
+    fn in_mode_proxy_one_header_once_names_the_user() {
+        let header = HeaderName::from_static("x-forwarded-user");
+        let read = |uri: &str, headers: Headers<'_>| read_behind(Some(&header), uri, headers);
+        let inputs = read("/ws", &[("x-forwarded-user", " alice "), ("x-user-id", "eve")]).unwrap();
+        assert_eq!((inputs.proxy_user.as_deref(), inputs.user.as_deref()), (Some("alice"), Some("eve")));
+        assert_eq!(read("/ws", &[]).unwrap().proxy_user, None);
+        for (uri, headers, why) in [
+            ("/ws?user_id=alice", &[][..], "user_id is not taken here"),
+            ("/ws?user%5Fid=", &[], "user_id is not taken here"),
+            (
+                "/ws",
+                &[("x-forwarded-user", "a"), ("x-forwarded-user", "a")],
+                "the header x-forwarded-user is there more",
+            ),
+        ] {
+            let refusal = read(uri, headers).unwrap_err();
+            assert!(refusal.detail.starts_with(why), "{uri} {headers:?}: {refusal}");
+        }
+        let header = HeaderName::from_static("x-user-id");
+        let inputs = read_behind(Some(&header), "/ws", &[("x-user-id", "alice")]).unwrap();
+        assert_eq!((inputs.proxy_user, inputs.user), (Some("alice".to_owned()), None));
     }
 
     #[test]

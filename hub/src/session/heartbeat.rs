@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pulse::{Due, Pulse};
 use crate::{
+    auth::TOKEN_LEEWAY,
     identity::ConnectionId,
     local::connection::Connection,
     protocol::{close_reason::CloseReason, server_frame},
@@ -21,8 +22,6 @@ use crate::{
 
 /// Parts that are swept one after another, so that no sweep holds a lock for long.
 const SHARDS: usize = 16;
-/// How long after `exp` a token still counts, for clocks that differ.
-pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
 /// How long before its end a token is said to expire.
 const TOKEN_WARNING: Duration = Duration::from_secs(30);
 /// A whole round takes no longer, so that a token's end is late by at most this.

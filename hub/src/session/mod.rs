@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod backend;
+pub mod client_address;
 pub mod client_sends;
 pub mod edge;
 pub mod end;
@@ -13,6 +14,7 @@ pub mod frame_writer;
 pub mod handshake;
 pub mod heard_stream;
 pub mod heartbeat;
+mod identity;
 pub mod inbound;
 pub mod lifecycle;
 pub mod pulse;

@@ -185,17 +185,31 @@ pub const CATALOGUE: &[Setting] = &[
         "WSC_AUTH_MODE",
         "MODE",
         "token",
-        "token: a JWT says who connects; trusted: the client says it (development); proxy is not built yet",
+        "token: a JWT says who connects; proxy: a header of a trusted proxy says it; trusted: the client says it (development)",
     ),
     setting(
         AUTH,
         "WSC_AUTH_KEYS_DIR",
         "DIR",
         "",
-        "Directory of keys that verify tokens: <kid>.key, a secret of 32 bytes or more; read again when it changes",
+        "Directory of keys that verify tokens: <kid>.key, a secret of 32 bytes or more; <kid>.pem, a public key (RSA, P-256, Ed25519); jwks.json; read again when it changes",
     ),
     setting(AUTH, "WSC_TOKEN_ISSUER", "TEXT", "", "Wanted in the tokens' iss"),
     setting(AUTH, "WSC_TOKEN_AUDIENCE", "TEXT", "", "Wanted in the tokens' aud"),
+    setting(
+        AUTH,
+        "WSC_PROXY_USER_HEADER",
+        "NAME",
+        "",
+        "Header in which a trusted proxy names the user; mode proxy only, where it is the only way to name one",
+    ),
+    setting(
+        AUTH,
+        "WSC_TRUSTED_PROXIES",
+        "LIST",
+        "none",
+        "Comma list of networks such as 10.0.0.0/8 or 2001:db8::/32 whose X-Forwarded-For, and in mode proxy whose user header, are believed; they must overwrite or append to what clients send",
+    ),
     setting(
         AUTH,
         "WSC_API_KEYS_DIR",
@@ -215,7 +229,7 @@ pub const CATALOGUE: &[Setting] = &[
         "WSC_ALLOWED_ORIGINS",
         "LIST",
         "the same host",
-        "Comma list of origins, such as https://example.org, whose pages may connect; * allows all",
+        "Comma list of origins, such as https://example.org, whose pages may connect; * alone allows all",
     ),
     setting(
         LIFE,
@@ -259,8 +273,6 @@ pub const CATALOGUE: &[Setting] = &[
 /// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
 pub const NOT_BUILT: &[&str] = &[
     "WSC_REDIS_SENTINEL_MASTER",
-    "WSC_PROXY_USER_HEADER",
-    "WSC_TRUSTED_PROXIES",
     "WSC_HOT_SETTINGS_FILE",
     "WSC_MAX_CONNECTIONS_PER_USER",
     "WSC_ON_EXCESS",

@@ -2,6 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use http::HeaderName;
+use ipnet::IpNet;
+
 use crate::{identity::NodeId, local::outbound_queue::QueueLimits};
 
 /// The API key of `--dev`. Never accepted elsewhere.
@@ -88,6 +91,8 @@ pub struct RedisSettings {
 pub enum AuthMode {
     /// By a JWT.
     Token,
+    /// By a header that a trusted proxy sets.
+    Proxy,
     /// By their word. For development.
     Trusted,
 }
@@ -103,6 +108,10 @@ pub struct AuthSettings {
     pub issuer: Option<String>,
     /// Wanted in `aud`.
     pub audience: Option<String>,
+    /// Header with the user; always there in mode proxy.
+    pub proxy_user_header: Option<HeaderName>,
+    /// Proxies whose headers are believed, in any mode.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// To whom clients may send.

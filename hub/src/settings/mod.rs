@@ -4,6 +4,7 @@ mod catalogue;
 mod duration;
 mod effective;
 mod parse;
+mod parse_auth;
 #[cfg(test)]
 mod parse_test;
 

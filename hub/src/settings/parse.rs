@@ -7,7 +7,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 use super::{
     catalogue::{CATALOGUE, NOT_BUILT, Setting},
     duration::parse_duration,
-    effective::{AuthMode, AuthSettings, ClientSend, LogFormat, LogSettings, RedisSettings, Settings},
+    effective::{AuthMode, ClientSend, LogFormat, LogSettings, RedisSettings, Settings},
+    parse_auth,
 };
 use crate::{identity::NodeId, local::outbound_queue::QueueLimits};
 
@@ -46,7 +47,7 @@ fn command() -> Command {
         .after_help(
             "Durations are numbers with a unit: 250ms, 10s, 1h30m.\n\
              Two listeners: clients use GET /ws; the backend uses /v1 with an API key. Both answer /health and /livez.\n\
-             Exit status: 0 ended as asked, 64 bad settings, 1 anything else.",
+             Exit status: 0 ended as asked, 64 bad settings or keys, 1 anything else.",
         )
         .arg(
             Arg::new("dev").long("dev").action(ArgAction::SetTrue).help(
@@ -92,21 +93,21 @@ pub fn parse(
     }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     matches: ArgMatches,
     variable: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         let flag = self.matches.get_one::<String>(name).cloned();
         flag.or_else(|| (self.variable)(name))
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty())
     }
 
-    fn problem(&mut self, name: &str, what: impl std::fmt::Display) {
+    pub(super) fn problem(&mut self, name: &str, what: impl std::fmt::Display) {
         let flag = CATALOGUE.iter().find(|setting| setting.variable == name).map(Setting::flag);
         self.problems.push(match flag {
             Some(flag) => format!("{name} (--{flag}): {what}"),
@@ -114,7 +115,7 @@ impl Reader<'_> {
         });
     }
 
-    fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(name)?;
         match read(&text) {
             Ok(value) => Some(value),
@@ -154,7 +155,7 @@ impl Reader<'_> {
     }
 
     /// A file or directory that must be there and readable now.
-    fn path(&mut self, name: &str, directory: bool) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, name: &str, directory: bool) -> Option<PathBuf> {
         self.read(name, |text| {
             let path = PathBuf::from(text);
             let what = if directory { "directory" } else { "file" };
@@ -188,7 +189,7 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
             }
         })
         .unwrap_or_else(|| "wsc:".to_owned());
-    let auth = auth(reader, dev);
+    let auth = parse_auth::auth(reader, dev);
     let api_keys_dir = reader.path("WSC_API_KEYS_DIR", true);
     let client_send = reader
         .read("WSC_CLIENT_SEND", |text| match text {
@@ -199,7 +200,7 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
             _ => Err(format!("expected none, users, groups or all, found {text:?}")),
         })
         .unwrap_or(if auth.mode == AuthMode::Trusted { ClientSend::All } else { ClientSend::Granted });
-    let allowed_origins = reader.read("WSC_ALLOWED_ORIGINS", origins).unwrap_or_default();
+    let allowed_origins = reader.read("WSC_ALLOWED_ORIGINS", parse_auth::origins).unwrap_or_default();
     let heartbeat_interval = reader.duration("WSC_HEARTBEAT_INTERVAL", "10s", "100ms", "20s");
     let lease = reader.duration("WSC_LEASE", "30s", "300ms", "60s");
     if lease < heartbeat_interval * 3 {
@@ -341,48 +342,6 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
         cert_file: take(3),
         key_file: take(4),
     })
-}
-
-fn auth(reader: &mut Reader<'_>, dev: bool) -> AuthSettings {
-    let mode = reader.read("WSC_AUTH_MODE", |text| match text {
-        "token" if dev => Err("--dev is always trusted".to_owned()),
-        "token" => Ok(AuthMode::Token),
-        "trusted" => Ok(AuthMode::Trusted),
-        "proxy" => Err("proxy is not built yet in this release, use token".to_owned()),
-        _ => Err(format!("expected token or trusted, found {text:?}")),
-    });
-    let given = reader.text("WSC_AUTH_MODE").is_some();
-    let mode_or_default = mode.unwrap_or(if dev { AuthMode::Trusted } else { AuthMode::Token });
-    let keys_given = reader.text("WSC_AUTH_KEYS_DIR").is_some();
-    let keys_dir = reader.path("WSC_AUTH_KEYS_DIR", true);
-    if mode_or_default == AuthMode::Token && !keys_given && (mode.is_some() || !given) {
-        reader.problem("WSC_AUTH_KEYS_DIR", "mode token needs a directory of keys (or try --dev)");
-    }
-    AuthSettings {
-        mode: mode_or_default,
-        keys_dir,
-        issuer: reader.text("WSC_TOKEN_ISSUER"),
-        audience: reader.text("WSC_TOKEN_AUDIENCE"),
-    }
-}
-
-fn origins(text: &str) -> Result<Vec<String>, String> {
-    let origins: Vec<String> =
-        text.split(',').map(|o| o.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
-    let scheme_char = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
-    let good = |origin: &str| {
-        origin == "*"
-            || origin.split_once("://").is_some_and(|(scheme, host)| {
-                scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                    && scheme.chars().all(scheme_char)
-                    && !host.is_empty()
-                    && !host.contains(['/', ' ', '@'])
-            })
-    };
-    match origins.iter().find(|origin| !good(origin)) {
-        Some(origin) => Err(format!("expected origins like https://example.org, found {origin:?}")),
-        None => Ok(origins),
-    }
 }
 
 fn log(reader: &mut Reader<'_>, dev: bool, around: &Surroundings) -> LogSettings {

@@ -78,7 +78,13 @@ fn each_bad_value_gets_a_sentence() {
         ("WSC_REDIS_MODE", "cluster", "cluster is not built yet"),
         ("WSC_REDIS_PASSWORD_FILE", "/does/not/exist", "cannot read the file"),
         ("WSC_KEY_PREFIX", "a{b}", "expected at most 64"),
-        ("WSC_AUTH_MODE", "proxy", "proxy is not built yet"),
+        ("WSC_AUTH_MODE", "magic", "expected token, proxy or trusted"),
+        ("WSC_PROXY_USER_HEADER", "X-User", "acts in mode proxy only"),
+        ("WSC_TRUSTED_PROXIES", "10.0.0.0/33", "expected networks like"),
+        ("WSC_TRUSTED_PROXIES", "10.0.0.0/8,,::1", "expected networks like"),
+        ("WSC_TRUSTED_PROXIES", "0.0.0.0/0", "is everybody"),
+        ("WSC_TRUSTED_PROXIES", "10.0.0.1,::/0", "is everybody"),
+        ("WSC_ALLOWED_ORIGINS", "https://*.example.org", "* stands alone"),
         ("WSC_API_KEYS_DIR", "/etc/hostname", "is not a directory"),
         ("WSC_CLIENT_SEND", "some", "expected none, users, groups or all"),
         ("WSC_ALLOWED_ORIGINS", "https://a,example.org", "expected origins like"),
@@ -98,6 +104,27 @@ fn each_bad_value_gets_a_sentence() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn mode_proxy_needs_its_header_and_its_proxies() {
+    let proxies = ("WSC_TRUSTED_PROXIES", "10.0.0.7/8, 192.0.2.1,2001:db8::/32,::1");
+    let header = ("WSC_PROXY_USER_HEADER", "X-Forwarded-User");
+    let settings = run(&[], &[("WSC_AUTH_MODE", "proxy"), proxies, header]).unwrap();
+    assert_eq!(settings.auth.mode, AuthMode::Proxy);
+    assert_eq!(settings.auth.proxy_user_header.unwrap().as_str(), "x-forwarded-user");
+    let networks: Vec<String> = settings.auth.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::1/128"]);
+    assert_eq!(settings.client_send, super::ClientSend::Granted);
+    assert_eq!(run(&["--dev"], &[proxies]).unwrap().auth.trusted_proxies.len(), 4, "in any mode");
+
+    let found = problems(&[], &[("WSC_AUTH_MODE", "proxy")]);
+    assert!(found.len() == 2 && found[0].contains("the header that names") && found[1].contains("networks"));
+    for taken in ["Origin", "x-forwarded-for", "Sec-WebSocket-Key", "no header"] {
+        let found = problems(&[], &[("WSC_AUTH_MODE", "proxy"), proxies, ("WSC_PROXY_USER_HEADER", taken)]);
+        assert!(found.len() == 1 && found[0].starts_with("WSC_PROXY_USER_HEADER"), "{found:?}");
+    }
+    assert!(problems(&["--dev"], &[("WSC_AUTH_MODE", "proxy")])[0].contains("--dev is always trusted"));
 }
 
 #[test]

@@ -56,7 +56,7 @@ async fn each_wrong_setting_is_named_with_what_to_change() -> Result<()> {
         (trusted().set("WSC_LEASE", "20s"), "WSC_LEASE", "heartbeat"),
         (trusted().set("WSC_LEASE", "61s"), "WSC_LEASE", "60s"),
         (trusted().set("WSC_REDIS_MODE", "cluster"), "WSC_REDIS_MODE", "not built yet"),
-        (HubOptions::node("n").set("WSC_AUTH_MODE", "proxy"), "WSC_AUTH_MODE", "not built yet"),
+        (HubOptions::node("n").set("WSC_AUTH_MODE", "proxy"), "WSC_TRUSTED_PROXIES", "WSC_PROXY_USER_HEADER"),
         (
             trusted().set("WSC_REDIS_URL", "redis://127.0.0.1:1").set("WSC_REDIS_PASSWORD_FILE", "/no/file"),
             "WSC_REDIS_PASSWORD_FILE",
@@ -79,22 +79,28 @@ async fn each_wrong_setting_is_named_with_what_to_change() -> Result<()> {
 }
 
 #[tokio::test]
-async fn key_files_that_cannot_be_used_stop_the_start_and_are_named() -> Result<()> {
-    let short = ScratchDir::new("short-keys")?;
-    short.write("short.key", "too-short-to-be-safe")?;
-    let pem = ScratchDir::new("pem-keys")?;
-    pem.write("rsa.pem", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")?;
-    let empty = ScratchDir::new("no-keys")?;
-    for (folder, name, word) in
-        [(&short, "short.key", "32"), (&pem, "rsa.pem", "not built yet"), (&empty, "no-keys", ".key")]
+async fn key_files_that_cannot_be_used_stop_the_start_and_are_all_named() -> Result<()> {
+    let folder = ScratchDir::new("bad-keys")?;
+    folder.write("tokens/short.key", "too-short-to-be-safe")?;
+    folder.write("tokens/rsa.pem", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")?;
+    folder.write("tokens/jwks.json", r#"{"keys":[{"kty":"oct","k":"c2VjcmV0LXNlY3JldA","kid":"s1"}]}"#)?;
+    folder.write("api/admin", "too-short-a-key")?;
+    let options = HubOptions::node("n")
+        .set_path("WSC_AUTH_KEYS_DIR", &folder.path().join("tokens"))
+        .set_path("WSC_API_KEYS_DIR", &folder.path().join("api"));
+    let said = refused(options).await?;
+    for (name, word) in
+        [("short.key", "32"), ("rsa.pem", "public key"), ("jwks.json", "kty oct"), ("admin", "24")]
     {
-        let mut process = HubOptions::node("n").set_path("WSC_AUTH_KEYS_DIR", folder.path()).spawn()?;
-        let status = process.exit(END).await?;
-        assert!(status.code().is_some_and(|code| code != 0), "{name}: {status}");
-        let said = process.stderr();
-        assert!(said.contains(name) && said.contains(word), "{name}: {said}");
-        assert!(!said.contains("too-short-to-be-safe"), "the key is shown: {said}");
+        let line = said.lines().find(|line| line.contains(name));
+        assert!(line.is_some_and(|line| line.contains(word)), "{name} with {word} is not in:\n{said}");
     }
+    for secret in ["too-short-to-be-safe", "c2VjcmV0LXNlY3JldA", "too-short-a-key"] {
+        assert!(!said.contains(secret), "a key is shown: {said}");
+    }
+    let empty = ScratchDir::new("no-keys")?;
+    let said = refused(HubOptions::node("n").set_path("WSC_AUTH_KEYS_DIR", empty.path())).await?;
+    assert!(said.contains("no-keys") && said.contains(".key"), "{said}");
     Ok(())
 }
 
