@@ -170,6 +170,7 @@ impl BusReader {
         // A process that was paused must not deliver what waited for it: others have counted it as dead.
         if self.standing.holds(now).is_none() {
             self.counters.dropped_unregistered.add(1);
+            self.standing.note_missed();
             return;
         }
         self.counters.batches_received.add(1);
@@ -199,6 +200,9 @@ impl BusReader {
         });
         if let Err(refused) = self.shards.push(Delivery { source: source.clone(), envelope, reply }) {
             self.counters.dropped_inbound.add(1);
+            if refused.envelope.kind == Kind::PresenceChanged {
+                self.standing.note_missed();
+            }
             if let Some(reply) = refused.reply {
                 reply.send(Answer { status: ReportStatus::Overloaded, count: 0 });
             }
@@ -210,7 +214,11 @@ impl BusReader {
             hearing.sequences.clear();
         }
         if let Some(last) = hearing.sequences.insert((source.clone(), broadcast), sequence) {
-            self.counters.gaps.add(sequence.saturating_sub(last.saturating_add(1)));
+            let missed = sequence.saturating_sub(last.saturating_add(1));
+            self.counters.gaps.add(missed);
+            if missed > 0 {
+                self.standing.note_missed();
+            }
         }
     }
 

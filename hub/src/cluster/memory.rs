@@ -22,8 +22,8 @@ use crate::{
     identity::{ConnectionId, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, ReportStatus},
     routing::ports::{
-        Answer, BusError, ClusterBus, ConnectionRecord, Directory, DirectoryError, EventLog, Inbound,
-        NodeRecord, NodeStatus, Presence, PresentConnection, RedisState, Registration,
+        Answer, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, EventLog,
+        Inbound, NodeRecord, NodeStatus, Presence, PresentConnection, RedisState, Registration, UserNodes,
     },
 };
 
@@ -37,6 +37,12 @@ struct MemoryNode {
 struct User {
     ver: u64,
     connections: Vec<PresentConnection>,
+}
+
+impl User {
+    fn presence(&self) -> Presence {
+        Presence { ver: self.ver, connections: self.connections.clone(), doubtful: false }
+    }
 }
 
 #[derive(Default)]
@@ -75,6 +81,7 @@ impl MemoryCluster {
             registered: true,
             ever_registered: true,
             epoch: 1,
+            hearing: 1,
             redis: RedisState::Embedded,
             lease_expires: None,
             superseded: false,
@@ -225,45 +232,53 @@ impl Directory for MemoryMember {
         self.registration.subscribe()
     }
 
-    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Presence, DirectoryError>> {
+    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Connected, DirectoryError>> {
         let mut state = self.cluster.state.lock();
         let user = state.users.entry(record.user.clone()).or_default();
         let present = PresentConnection { instance: self.instance.clone(), record };
-        if !user.connections.contains(&present) {
+        let changed = !user.connections.contains(&present);
+        if changed {
             user.connections.retain(|c| c.record.connection != present.record.connection);
             user.connections.push(present);
             user.ver = next_ver(user.ver);
         }
-        let presence = Presence { ver: user.ver, connections: user.connections.clone() };
+        let presence = user.presence();
         drop(state);
-        futures::future::ready(Ok(presence)).boxed()
+        futures::future::ready(Ok(Connected { presence, changed })).boxed()
     }
 
     fn disconnect<'a>(
         &'a self,
         user: &'a UserId,
         connection: ConnectionId,
-    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+    ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>> {
         let mut state = self.cluster.state.lock();
+        let mut nodes = UserNodes::default();
         if let Some(entry) = state.users.get_mut(user) {
             entry.connections.retain(|c| c.record.connection != connection || c.instance != self.instance);
             entry.ver = next_ver(entry.ver);
+            nodes = entry.presence().nodes();
             if entry.connections.is_empty() {
                 state.users.remove(user);
             }
         }
         drop(state);
-        futures::future::ready(Ok(())).boxed()
+        futures::future::ready(Ok(nodes)).boxed()
     }
 
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
         let state = self.cluster.state.lock();
-        let presence = state.users.get(user).map_or_else(
-            || Presence { ver: 0, connections: Vec::new() },
-            |entry| Presence { ver: entry.ver, connections: entry.connections.clone() },
-        );
+        let presence = state.users.get(user).unwrap_or(&User::default()).presence();
         drop(state);
         futures::future::ready(Ok(presence)).boxed()
+    }
+
+    fn all_live<'a>(&'a self, instances: &'a [NodeInstance]) -> BoxFuture<'a, Result<bool, DirectoryError>> {
+        let state = self.cluster.state.lock();
+        let lives = |instance: &NodeInstance| {
+            state.nodes.get(&instance.node).is_some_and(|node| node.instance == *instance)
+        };
+        futures::future::ready(Ok(instances.iter().all(lives))).boxed()
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {

@@ -34,6 +34,15 @@ pub(super) fn field_prefix(instance: &NodeInstance) -> String {
     format!("{instance}/")
 }
 
+/// The instances that fields belong to, sorted, each once.
+pub(super) fn nodes_of_fields(fields: &[String]) -> Vec<NodeInstance> {
+    let instance = |field: &String| field.split_once('/').and_then(|(instance, _)| instance.parse().ok());
+    let mut instances: Vec<_> = fields.iter().filter_map(instance).collect();
+    instances.sort_unstable();
+    instances.dedup();
+    instances
+}
+
 /// A connection's value without `seq`.
 pub(super) fn entry_json(record: &ConnectionRecord) -> Result<String, DirectoryError> {
     let since = record.connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -92,7 +101,8 @@ impl UserHash {
     /// What is left when only `live` instances count.
     pub(super) fn presence(self, live: &HashSet<NodeInstance>) -> Presence {
         let connections = self.connections.into_iter().map(|(_, connection)| connection);
-        Presence { ver: self.ver, connections: connections.filter(|c| live.contains(&c.instance)).collect() }
+        let connections = connections.filter(|c| live.contains(&c.instance)).collect();
+        Presence { ver: self.ver, connections, doubtful: false }
     }
 }
 

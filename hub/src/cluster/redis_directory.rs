@@ -15,7 +15,7 @@ use super::{
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
     membership::Membership,
-    presence_entry::{UserHash, banned, entry_json, field, field_prefix},
+    presence_entry::{UserHash, banned, entry_json, field, field_prefix, nodes_of_fields},
     redis_link::{CommandFailure, RedisLink},
     registry_error::RegistryError,
     scripts,
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     identity::{ConnectionId, NodeInstance, UserId},
     routing::ports::{
-        ConnectionRecord, Directory, DirectoryError, NodeRecord, NodeStatus, Presence, Registration,
+        Connected, ConnectionRecord, Directory, DirectoryError, NodeRecord, NodeStatus, Presence,
+        Registration, UserNodes,
     },
 };
 
@@ -109,7 +110,7 @@ impl RedisDirectory {
         })
     }
 
-    async fn write(&self, record: ConnectionRecord) -> Result<Presence, DirectoryError> {
+    async fn write(&self, record: ConnectionRecord) -> Result<Connected, DirectoryError> {
         let entry = entry_json(&record)?;
         let _slot = self.slot(&record.user).lock().await;
         let instance = self.instance().inspect_err(|_| self.standing.note_failed_write())?;
@@ -122,11 +123,11 @@ impl RedisDirectory {
                 self.standing.note_failed_write();
                 DirectoryError::from(failure)
             })?;
-        let hash = match connect_answer(answer)? {
-            ConnectAnswer::Hash(pairs) => UserHash::parse(&record.user, &pairs),
+        let (hash, changed) = match connect_answer(answer)? {
+            ConnectAnswer::Hash(pairs, changed) => (UserHash::parse(&record.user, &pairs), changed),
             ConnectAnswer::Banned(text, left_ms) => return Err(banned(&text, left_ms)),
         };
-        self.filter(hash).await
+        Ok(Connected { presence: self.filter(hash).await?, changed })
     }
 
     async fn filter(&self, hash: UserHash) -> Result<Presence, DirectoryError> {
@@ -140,17 +141,17 @@ impl RedisDirectory {
         instance: &NodeInstance,
         user: &UserId,
         connection: ConnectionId,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<UserNodes, DirectoryError> {
         let _slot = self.slot(user).lock().await;
         let mut script = scripts::DISCONNECT.key(self.keys.connections(user));
         script.arg(field(instance, connection)).arg(field_prefix(instance));
-        let left_here: u64 = self.link.script(&script).await?;
+        let (left_here, ver, fields): (u64, u64, Vec<String>) = self.link.script(&script).await?;
         if left_here == 0 {
             let mut index = redis::cmd("SREM");
             index.arg(self.keys.user_index(instance)).arg(user.as_str());
             self.link.command::<()>(&index).await?;
         }
-        Ok(())
+        Ok(UserNodes { ver, instances: nodes_of_fields(&fields) })
     }
 
     fn owe(&self, removal: OwedRemoval) {
@@ -169,7 +170,7 @@ impl Directory for RedisDirectory {
         self.standing.registration()
     }
 
-    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Presence, DirectoryError>> {
+    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Connected, DirectoryError>> {
         self.write(record).boxed()
     }
 
@@ -177,13 +178,13 @@ impl Directory for RedisDirectory {
         &'a self,
         user: &'a UserId,
         connection: ConnectionId,
-    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+    ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>> {
         async move {
             let instance = self.standing.instance();
             let removed = match self.instance() {
                 Ok(_) => self.remove(&instance, user, connection).await,
                 // Never registered in this life, so nothing was written under it.
-                Err(_) if !self.standing.registered() => return Ok(()),
+                Err(_) if !self.standing.registered() => return Ok(UserNodes::default()),
                 Err(error) => Err(error),
             };
             removed.inspect_err(|_| self.owe(OwedRemoval { instance, user: user.clone(), connection }))
@@ -197,6 +198,14 @@ impl Directory for RedisDirectory {
             command.arg(self.keys.connections(user));
             let pairs: Vec<(String, String)> = self.link.command(&command).await?;
             self.filter(UserHash::parse(user, &pairs)).await
+        }
+        .boxed()
+    }
+
+    fn all_live<'a>(&'a self, instances: &'a [NodeInstance]) -> BoxFuture<'a, Result<bool, DirectoryError>> {
+        async move {
+            let asked = instances.iter().cloned().collect();
+            Ok(self.leases.live(&asked).await?.len() == instances.len())
         }
         .boxed()
     }
@@ -239,7 +248,7 @@ impl From<CommandFailure> for DirectoryError {
 
 /// What the connect script said.
 enum ConnectAnswer {
-    Hash(Vec<(String, String)>),
+    Hash(Vec<(String, String)>, bool),
     Banned(String, i64),
 }
 
@@ -251,7 +260,9 @@ fn connect_answer(answer: redis::Value) -> Result<ConnectAnswer, DirectoryError>
     let mut parts = parts.into_iter();
     let mut next = || parts.next().unwrap_or(redis::Value::Nil);
     if redis::from_redis_value::<u8>(next()).map_err(strange)? == 1 {
-        return Ok(ConnectAnswer::Hash(redis::from_redis_value(next()).map_err(strange)?));
+        let pairs = redis::from_redis_value(next()).map_err(strange)?;
+        let changed = redis::from_redis_value::<u8>(next()).map_err(strange)?;
+        return Ok(ConnectAnswer::Hash(pairs, changed == 1));
     }
     let ban = redis::from_redis_value(next()).map_err(strange)?;
     Ok(ConnectAnswer::Banned(ban, redis::from_redis_value(next()).map_err(strange)?))

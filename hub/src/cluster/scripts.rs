@@ -65,7 +65,7 @@ return ''",
 });
 
 /// Writes a connection. `KEYS[1]` connections, `KEYS[2]` ban, `ARGV[1]` field, `ARGV[2]` entry as JSON without `seq`.
-/// Returns `{0, ban, ms left}` or `{1, the whole hash}`. An entry that is there already keeps its `seq`.
+/// Returns `{0, ban, ms left}` or `{1, the whole hash, 1 if it changed}`. An entry that is there already keeps its `seq`.
 /// Numbers of 16 digits are printed with `%.0f`, because Lua's own conversion keeps only 14.
 pub(super) static CONNECT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -76,49 +76,52 @@ local old = redis.call('HGET', KEYS[1], ARGV[1])
 local seq = old and string.match(old, '^{"seq":(%d+)')
 if not seq then seq = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'seq', 1)) end
 local entry = '{"seq":' .. seq .. ',' .. string.sub(ARGV[2], 2)
+local changed = 0
 if entry ~= old then
+  changed = 1
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   local ver = tonumber(redis.call('HGET', KEYS[1], 'ver') or '0')
   redis.call('HSET', KEYS[1], ARGV[1], entry, 'ver', string.format('%.0f', math.max(ver + 1, now)))
 end
-return {1, redis.call('HGETALL', KEYS[1])}"#,
+return {1, redis.call('HGETALL', KEYS[1]), changed}"#,
     )
 });
 
 /// Removes a connection. `KEYS[1]` connections, `ARGV[1]` field, `ARGV[2]` the instance's part of fields with its slash.
-/// Returns how many connections of that instance are left. A hash without connections goes, unless it says `moving`.
+/// Returns how many connections of that instance are left, the version, and all fields that are left. A hash without
+/// connections goes, unless it says `moving`.
 pub(super) static DISCONNECT: LazyLock<Script> = LazyLock::new(|| Script::new(&remove("k == ARGV[1]")));
 
 /// Removes all connections of an instance. `KEYS[1]` connections, `ARGV[1]` unused, `ARGV[2]` the instance's part of
-/// fields with its slash. Returns how many were removed.
+/// fields with its slash. Returns how many were removed, the version, and all fields that are left.
 pub(super) static SWEEP: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&remove("string.sub(k, 1, #ARGV[2]) == ARGV[2]").replace("return here", "return gone"))
+    Script::new(&remove("string.sub(k, 1, #ARGV[2]) == ARGV[2]").replace("return {here", "return {gone"))
 });
 
 fn remove(which: &str) -> String {
     r"
-local gone, here, others = 0, 0, 0
+local gone, here, left = 0, 0, {}
 for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
   if WHICH then
     redis.call('HDEL', KEYS[1], k)
     gone = gone + 1
-  elseif string.sub(k, 1, #ARGV[2]) == ARGV[2] then
-    here = here + 1
   elseif string.find(k, '/', 1, true) then
-    others = others + 1
+    left[#left + 1] = k
+    if string.sub(k, 1, #ARGV[2]) == ARGV[2] then here = here + 1 end
   end
 end
+local ver = redis.call('HGET', KEYS[1], 'ver') or '0'
 if gone > 0 then
-  if here + others == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  ver = string.format('%.0f', math.max(tonumber(ver) + 1, now))
+  if #left == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
     redis.call('DEL', KEYS[1])
   else
-    local time = redis.call('TIME')
-    local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-    local ver = tonumber(redis.call('HGET', KEYS[1], 'ver') or '0')
-    redis.call('HSET', KEYS[1], 'ver', string.format('%.0f', math.max(ver + 1, now)))
+    redis.call('HSET', KEYS[1], 'ver', ver)
   end
 end
-return here"
+return {here, ver, left}"
         .replace("WHICH", which)
 }

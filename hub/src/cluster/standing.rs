@@ -51,6 +51,7 @@ impl Standing {
                 registered: false,
                 ever_registered: false,
                 epoch: 0,
+                hearing: 1,
                 redis: RedisState::Down(why.to_string()),
                 lease_expires: None,
                 superseded: false,
@@ -126,6 +127,9 @@ impl Standing {
             if newly_registered || assert_again {
                 registration.epoch += 1;
             }
+            if newly_registered {
+                registration.hearing += 1;
+            }
         });
     }
 
@@ -178,11 +182,19 @@ impl Standing {
     }
 
     pub(super) fn set_subscription(&self, state: Subscription) {
-        self.subscription.send_if_modified(|now| {
+        let changed = self.subscription.send_if_modified(|now| {
             let changed = *now != state;
             *now = state;
             changed
         });
+        if changed {
+            self.note_missed();
+        }
+    }
+
+    /// Something that other nodes said may not have been heard.
+    pub(super) fn note_missed(&self) {
+        self.registration.send_modify(|registration| registration.hearing += 1);
     }
 
     /// A user's entry could not be written: local users are asserted again once the registry answers.

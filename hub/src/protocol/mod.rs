@@ -8,6 +8,7 @@ pub mod error_code;
 pub mod event;
 mod json_text;
 pub mod message;
+pub mod presence_changed;
 pub mod send_result;
 pub mod server_frame;
 pub mod wire_frame;

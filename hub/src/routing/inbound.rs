@@ -29,8 +29,9 @@ impl Inbound for Router {
             Kind::Deliver => self.deliver(source, envelope),
             Kind::Broadcast => self.deliver_to_all(source, envelope),
             Kind::Kick => self.kick_here(source, envelope),
-            // Reports and hellos are the bus's own; presence is read afresh at each send.
-            Kind::Report | Kind::Hello | Kind::PresenceChanged => Handling::Ignored,
+            Kind::PresenceChanged => self.presence_changed(source, envelope),
+            // Reports and hellos are the bus's own.
+            Kind::Report | Kind::Hello => Handling::Ignored,
         }
     }
 }

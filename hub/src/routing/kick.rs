@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future;
 
-use super::{ports::BusError, router::Router};
+use super::{ports::BusError, router::Router, whereabouts::Freshness};
 use crate::{
     identity::UserId,
     local::fan_out,
@@ -25,7 +25,7 @@ impl Router {
     pub async fn kick(&self, user: &UserId, request: &KickRequest) -> KickResult {
         let notice = request.notify.then(|| server_frame::kick_out(&request.message, &request.reason));
         // The hash is read before anything is closed: closing takes entries out of it.
-        let targets = self.targets(user, TIMEOUT).await;
+        let targets = self.targets(user, Freshness::Fresh, TIMEOUT).await;
         let reason = CloseReason::Kicked(request.reason.clone());
         let local = fan_out::close_user(&self.local, user, notice.as_ref(), &reason);
 
@@ -33,7 +33,7 @@ impl Router {
         let payload = kick.encode();
         let registry_away = targets.is_err();
         let targets = match targets {
-            Ok(targets) => targets,
+            Ok(targets) => targets.nodes,
             // Nobody knows where the user is: every node last known is one that did not answer.
             Err(_) => self.other_nodes(TIMEOUT).await.0,
         };

@@ -10,3 +10,5 @@ pub mod retry;
 pub mod router;
 pub mod send;
 pub mod tally;
+mod targets;
+pub mod whereabouts;

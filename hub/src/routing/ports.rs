@@ -115,6 +115,38 @@ pub struct Presence {
     pub ver: u64,
     /// Live connections, oldest first.
     pub connections: Vec<PresentConnection>,
+    /// The connections' nodes hold no lease, but the registry was away so lately that this says nothing: they are to
+    /// be tried, and nobody may say that the user is offline.
+    pub doubtful: bool,
+}
+
+/// The nodes of a user at one version of its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UserNodes {
+    /// Version of the user's entry.
+    pub ver: u64,
+    /// Nodes with a connection of the user, sorted, each once.
+    pub instances: Vec<NodeInstance>,
+}
+
+impl Presence {
+    /// The nodes of the connections.
+    #[must_use]
+    pub fn nodes(&self) -> UserNodes {
+        let mut instances: Vec<_> = self.connections.iter().map(|c| c.instance.clone()).collect();
+        instances.sort_unstable();
+        instances.dedup();
+        UserNodes { ver: self.ver, instances }
+    }
+}
+
+/// What became of a connection that was written to the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// Where the user is now, the new connection included.
+    pub presence: Presence,
+    /// Whether the entry is not what it was before: the user's other nodes are to be told.
+    pub changed: bool,
 }
 
 /// Why the directory gave no answer.
@@ -190,6 +222,9 @@ pub struct Registration {
     pub ever_registered: bool,
     /// Rises with each registration and each reconnect that found the lease lost: local users are to be asserted again.
     pub epoch: u64,
+    /// Rises whenever something that other nodes said may have been missed: what was learned under a smaller number
+    /// may be old.
+    pub hearing: u64,
     /// The registry's state.
     pub redis: RedisState,
     /// When the lease runs out unless renewed.
@@ -229,17 +264,20 @@ pub trait Directory: Send + Sync {
 
     /// Writes a connection of this node and reads back where the user is now. Writing one that is there already
     /// changes nothing but heals what was lost.
-    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Presence, DirectoryError>>;
+    fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Connected, DirectoryError>>;
 
-    /// Removes a connection of this node.
+    /// Removes a connection of this node and says where the user is now.
     fn disconnect<'a>(
         &'a self,
         user: &'a UserId,
         connection: ConnectionId,
-    ) -> BoxFuture<'a, Result<(), DirectoryError>>;
+    ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>>;
 
-    /// Where a user is.
+    /// Where a user is. That it is nowhere is answered only when the registry is known to be whole.
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>>;
+
+    /// Whether all of these hold their leases, as seen at most a second ago.
+    fn all_live<'a>(&'a self, instances: &'a [NodeInstance]) -> BoxFuture<'a, Result<bool, DirectoryError>>;
 
     /// The nodes whose leases are held, sorted by id, the own one included.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>>;

@@ -12,10 +12,17 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::ports::{ConnectionRecord, Directory, DirectoryError};
+use super::{
+    ports::{ClusterBus, ConnectionRecord, Directory, DirectoryError, UserNodes},
+    whereabouts::Whereabouts,
+};
 use crate::{
     identity::{ConnectionId, UserId},
     local::{connection::Connection, connection_table::ConnectionTable},
+    protocol::{
+        envelope::{Envelope, Kind},
+        presence_changed,
+    },
 };
 
 /// Directory writes of one user happen one after another; users share this many slots.
@@ -43,6 +50,8 @@ pub enum ConnectRefusal {
 pub struct Registry {
     local: Arc<ConnectionTable>,
     directory: Arc<dyn Directory>,
+    bus: Arc<dyn ClusterBus>,
+    whereabouts: Arc<Whereabouts>,
     slots: Box<[tokio::sync::Mutex<()>]>,
     hasher: std::collections::hash_map::RandomState,
     unsettled: Mutex<HashMap<ConnectionId, UserId>>,
@@ -52,10 +61,17 @@ pub struct Registry {
 impl Registry {
     /// A registry over a table and a directory.
     #[must_use]
-    pub fn new(local: Arc<ConnectionTable>, directory: Arc<dyn Directory>) -> Self {
+    pub fn new(
+        local: Arc<ConnectionTable>,
+        directory: Arc<dyn Directory>,
+        bus: Arc<dyn ClusterBus>,
+        whereabouts: Arc<Whereabouts>,
+    ) -> Self {
         Self {
             local,
             directory,
+            bus,
+            whereabouts,
             slots: (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: std::collections::hash_map::RandomState::new(),
             unsettled: Mutex::default(),
@@ -85,6 +101,9 @@ impl Registry {
         self.local.remove(connection);
         connection.queue.abandon();
         // An unreachable directory is written later; a ban does not concern a removal.
+        if self.local.for_user(&connection.user, |_| {}) == 0 {
+            self.whereabouts.forget_here(&connection.user);
+        }
         let _ = self.settle(&connection.user, connection.id).await;
     }
 
@@ -100,9 +119,17 @@ impl Registry {
         // SLOTS is far below usize::MAX, so is the remainder.
         let _slot = self.slots[usize::try_from(place).unwrap_or(0)].lock().await;
         let connection = self.local.of_user(user).into_iter().find(|connection| connection.id == id);
+        // An earlier write without an answer may have changed the entry, and nobody was told.
+        let was_unsettled = self.unsettled.lock().contains_key(&id);
+        let hearing = self.directory.registration().borrow().hearing;
         let outcome = match connection {
-            Some(connection) => self.directory.connect(record(&connection)).await.map(drop),
-            None => self.directory.disconnect(user, id).await,
+            Some(connection) => self.directory.connect(record(&connection)).await.map(|connected| {
+                let tell = connected.changed || was_unsettled;
+                self.learn(user, connected.presence.nodes(), hearing, tell);
+            }),
+            None => self.directory.disconnect(user, id).await.map(|nodes| {
+                self.learn(user, nodes, hearing, true);
+            }),
         };
         let mut unsettled = self.unsettled.lock();
         if matches!(outcome, Err(DirectoryError::Unavailable(_))) {
@@ -113,6 +140,32 @@ impl Registry {
             unsettled.remove(&id);
         }
         outcome
+    }
+
+    /// Takes in where a user is by the registry's answer, and tells the user's other nodes if it was news.
+    fn learn(&self, user: &UserId, nodes: UserNodes, hearing: u64, tell: bool) {
+        let UserNodes { ver, instances } = nodes;
+        let own = self.directory.registration().borrow().instance.node.clone();
+        let others: Vec<_> = instances.iter().filter(|instance| instance.node != own).cloned().collect();
+        if tell && !others.is_empty() {
+            let payload = presence_changed::encode(&instances);
+            for other in &others {
+                let envelope = Envelope {
+                    kind: Kind::PresenceChanged,
+                    wants_report: false,
+                    number: ver,
+                    subject: Some(user.clone()),
+                    payload: payload.clone(),
+                };
+                // Who cannot be told learns it when it asserts its users.
+                let _ = self.bus.post(other, envelope);
+            }
+        }
+        if self.local.for_user(user, |_| {}) > 0 {
+            self.whereabouts.learn_here(user, ver, others, hearing);
+        } else {
+            self.whereabouts.forget_here(user);
+        }
     }
 
     /// Asserts every connection again after each new registration, and writes what could not be written before.

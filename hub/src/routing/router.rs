@@ -17,6 +17,7 @@ use super::{
     event_writer::EventWriter,
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
     registry::Registry,
+    whereabouts::Whereabouts,
 };
 use crate::{
     identity::{ConnectionId, NodeInstance, UserId},
@@ -30,6 +31,7 @@ pub struct Router {
     pub(super) bus: Arc<dyn ClusterBus>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) registry: Registry,
+    pub(super) whereabouts: Arc<Whereabouts>,
     pub(super) registration: watch::Receiver<Registration>,
     /// Other nodes when the registry last answered; used to say how many are silent while it is away.
     last_known_nodes: Mutex<Vec<NodeInstance>>,
@@ -48,9 +50,16 @@ impl Router {
         directory: Arc<dyn Directory>,
         events: Option<Arc<EventWriter>>,
     ) -> Arc<Self> {
+        let whereabouts = Arc::new(Whereabouts::default());
         Arc::new(Self {
             registration: directory.registration(),
-            registry: Registry::new(Arc::clone(&local), Arc::clone(&directory)),
+            registry: Registry::new(
+                Arc::clone(&local),
+                Arc::clone(&directory),
+                Arc::clone(&bus),
+                Arc::clone(&whereabouts),
+            ),
+            whereabouts,
             local,
             bus,
             directory,

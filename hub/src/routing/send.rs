@@ -9,9 +9,11 @@ use super::{
     retry,
     router::{Router, rfc3339},
     tally::{Outcome, SendTally},
+    targets::Targets,
+    whereabouts::Freshness,
 };
 use crate::{
-    identity::{NodeInstance, UserId},
+    identity::UserId,
     local::{delivery_tally::Settled, fan_out},
     protocol::{
         envelope::{Envelope, Kind, ReportStatus},
@@ -44,10 +46,11 @@ impl Router {
         let mut retries = 0;
         loop {
             tally.begin_try();
+            let freshness = if retries == 0 { Freshness::Known } else { Freshness::Fresh };
             let left = options.timeout.saturating_sub(accepted.elapsed());
             match options.wait {
-                Wait::Delivered => self.try_once(receiver, &frame, number, left, &mut tally).await,
-                Wait::None => self.post_once(receiver, &frame, number, left, &mut tally).await,
+                Wait::Delivered => self.try_once(receiver, &frame, number, (freshness, left), &mut tally).await,
+                Wait::None => self.post_once(receiver, &frame, number, (freshness, left), &mut tally).await,
             }
             if !tally.is_worth_a_retry() {
                 break;
@@ -83,7 +86,7 @@ impl Router {
         receiver: &UserId,
         frame: &WireFrame,
         number: u64,
-        left: Duration,
+        (freshness, left): (Freshness, Duration),
         tally: &mut SendTally,
     ) {
         let own = self.own().node;
@@ -100,17 +103,14 @@ impl Router {
         let local_settled = tally.is_settled(&own);
         let local = async { if local_settled { None } else { Some(local.await) } };
         let remote = async {
-            let targets = match self.targets(receiver, left).await {
-                Ok(targets) => targets,
-                Err(detail) => return Err(detail),
-            };
+            let Targets { nodes, doubt } = self.targets(receiver, freshness, left).await?;
             let requests =
-                targets.into_iter().filter(|target| !tally.is_settled(&target.node)).map(|target| {
+                nodes.into_iter().filter(|target| !tally.is_settled(&target.node)).map(|target| {
                     let envelope = deliver(receiver, frame, number, true);
                     let request = self.bus.request(&target, envelope, left);
                     async move { (target.node.clone(), outcome(request.await)) }
                 });
-            Ok(future::join_all(requests).await)
+            Ok((future::join_all(requests).await, doubt))
         };
         let (local, remote) = future::join(local, remote).await;
         if let Some(local) = local {
@@ -120,7 +120,10 @@ impl Router {
             }
         }
         match remote {
-            Ok(outcomes) => outcomes.into_iter().for_each(|(node, outcome)| tally.note(node, outcome)),
+            Ok((outcomes, doubt)) => {
+                outcomes.into_iter().for_each(|(node, outcome)| tally.note(node, outcome));
+                doubt.into_iter().for_each(|doubt| tally.note_registry_error(doubt.to_owned()));
+            }
             Err(detail) => tally.note_registry_error(detail),
         }
     }
@@ -131,7 +134,7 @@ impl Router {
         receiver: &UserId,
         frame: &WireFrame,
         number: u64,
-        left: Duration,
+        (freshness, left): (Freshness, Duration),
         tally: &mut SendTally,
     ) {
         let own = self.own().node;
@@ -141,10 +144,11 @@ impl Router {
                 tally.note(own, Outcome::Reached(fan_out.queued));
             }
         }
-        match self.targets(receiver, left).await {
-            Ok(targets) => {
+        match self.targets(receiver, freshness, left).await {
+            Ok(Targets { nodes, doubt }) => {
+                doubt.into_iter().for_each(|doubt| tally.note_registry_error(doubt.to_owned()));
                 for target in
-                    targets.into_iter().filter(|target| !tally.is_settled(&target.node)).collect::<Vec<_>>()
+                    nodes.into_iter().filter(|target| !tally.is_settled(&target.node)).collect::<Vec<_>>()
                 {
                     let posted = self.bus.post(&target, deliver(receiver, frame, number, false));
                     let answer = posted.map(|()| Answer { status: ReportStatus::Done, count: 1 });
@@ -153,25 +157,6 @@ impl Router {
             }
             Err(detail) => tally.note_registry_error(detail),
         }
-    }
-
-    /// The other nodes where the user is. A registry that hangs is given up `within` this time.
-    pub(super) async fn targets(&self, user: &UserId, within: Duration) -> Result<Vec<NodeInstance>, String> {
-        let located = tokio::time::timeout(within, self.directory.locate(user));
-        let presence = located
-            .await
-            .map_err(|_| "the registry did not answer in time".to_owned())?
-            .map_err(|e| e.to_string())?;
-        let own = self.own().node;
-        let mut targets: Vec<_> = presence
-            .connections
-            .into_iter()
-            .map(|present| present.instance)
-            .filter(|instance| instance.node != own)
-            .collect();
-        targets.sort();
-        targets.dedup();
-        Ok(targets)
     }
 }
 

@@ -79,6 +79,7 @@ mod tests {
             registered,
             ever_registered,
             epoch: 0,
+            hearing: 1,
             redis: RedisState::Up,
             lease_expires: None,
             superseded: false,

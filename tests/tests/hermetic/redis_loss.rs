@@ -63,8 +63,7 @@ async fn without_redis_connections_stay_and_same_node_sends_work() -> Result<()>
     fleet.redis.kill().await?;
     health_is(&fleet, 0, "degraded").await?;
     health_is(&fleet, 1, "degraded").await?;
-    let local = alice.send_to("carol", "local").await?;
-    assert!(local == "delivered" || local == "partial", "{local}");
+    assert_eq!(alice.send_to("carol", "local").await?, "delivered", "carol was last known to be here only");
     carol.expect_text("local").await?;
     let body = json!({"content": "far", "options": {"timeout_ms": 1000}});
     let far = fleet.api(0)?.post("/v1/users/bob/messages", &body).await?.ok()?;
@@ -103,18 +102,27 @@ async fn without_redis_connections_stay_and_same_node_sends_work() -> Result<()>
 async fn a_redis_that_hangs_holds_no_send_beyond_its_time() -> Result<()> {
     let fleet = HubFleet::start(2).await?;
     let mut alice = fleet.hubs[0].connect("alice").await?;
+    let mut carol = fleet.hubs[0].connect("carol").await?;
+    let _carols_other = fleet.hubs[1].connect("carol").await?;
     let mut redis = fleet.redis.connection().await?;
     redis::cmd("CLIENT").arg("PAUSE").arg(5000).arg("ALL").exec_async(&mut redis).await?;
-    for (path, content) in [("/v1/users/alice/messages", "one"), ("/v1/broadcast", "all")] {
+    let cases = [
+        ("/v1/users/alice/messages", "delivered", "one"),
+        ("/v1/users/carol/messages", "partial", "two"),
+        ("/v1/broadcast", "partial", "all"),
+    ];
+    for (path, status, content) in cases {
         let body = json!({"content": content, "options": {"timeout_ms": 300}});
         let began = Instant::now();
         let result = fleet.api(0)?.post(path, &body).await?.ok()?;
         let took = began.elapsed();
         assert!(took < Duration::from_millis(1500), "{path} took {took:?}: {result}");
-        assert_eq!(result["status"], "partial", "{path}: {result}");
-        alice.expect_text(content).await?;
+        assert_eq!(result["status"], status, "{path}: {result}");
     }
-    Ok(())
+    alice.expect_text("one").await?;
+    alice.expect_text("all").await?;
+    carol.expect_text("two").await?;
+    carol.expect_text("all").await
 }
 
 #[tokio::test]

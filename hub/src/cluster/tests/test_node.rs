@@ -143,7 +143,7 @@ impl TestNode {
 
     pub(super) async fn connect(&self, user: &UserId) -> (ConnectionId, Presence) {
         let record = record(user);
-        let presence = self.directory.connect(record.clone()).await.unwrap();
+        let presence = self.directory.connect(record.clone()).await.unwrap().presence;
         (record.connection, presence)
     }
 }
