@@ -112,7 +112,8 @@ impl Reaper {
             for user in names.iter().filter_map(|name| UserId::new(name).ok()) {
                 let mut script = scripts::SWEEP.key(self.keys.connections(&user));
                 script.arg("").arg(field_prefix(instance));
-                let (gone, _ver, _left): (u64, u64, Vec<String>) = self.link.script(&script).await.map_err(|f| f.error)?;
+                let (gone, _ver, _left): (u64, u64, Vec<String>) =
+                    self.link.script(&script).await.map_err(|f| f.error)?;
                 swept += u64::from(gone > 0);
             }
             let mut done = redis::cmd("SREM");

@@ -49,7 +49,9 @@ impl Router {
             let freshness = if retries == 0 { Freshness::Known } else { Freshness::Fresh };
             let left = options.timeout.saturating_sub(accepted.elapsed());
             match options.wait {
-                Wait::Delivered => self.try_once(receiver, &frame, number, (freshness, left), &mut tally).await,
+                Wait::Delivered => {
+                    self.try_once(receiver, &frame, number, (freshness, left), &mut tally).await
+                }
                 Wait::None => self.post_once(receiver, &frame, number, (freshness, left), &mut tally).await,
             }
             if !tally.is_worth_a_retry() {
@@ -104,12 +106,11 @@ impl Router {
         let local = async { if local_settled { None } else { Some(local.await) } };
         let remote = async {
             let Targets { nodes, doubt } = self.targets(receiver, freshness, left).await?;
-            let requests =
-                nodes.into_iter().filter(|target| !tally.is_settled(&target.node)).map(|target| {
-                    let envelope = deliver(receiver, frame, number, true);
-                    let request = self.bus.request(&target, envelope, left);
-                    async move { (target.node.clone(), outcome(request.await)) }
-                });
+            let requests = nodes.into_iter().filter(|target| !tally.is_settled(&target.node)).map(|target| {
+                let envelope = deliver(receiver, frame, number, true);
+                let request = self.bus.request(&target, envelope, left);
+                async move { (target.node.clone(), outcome(request.await)) }
+            });
             Ok((future::join_all(requests).await, doubt))
         };
         let (local, remote) = future::join(local, remote).await;

@@ -31,36 +31,30 @@ impl Router {
         freshness: Freshness,
         within: Duration,
     ) -> Result<Targets, String> {
-        let hearing = self.registration.borrow().hearing;
+        let (began, hearing) = (Instant::now(), self.registration.borrow().hearing);
         if freshness == Freshness::Known
-            && let Some(nodes) = self.whereabouts.known(user, hearing, Instant::now())
+            && let Some(nodes) = self.whereabouts.known(user, hearing, began)
         {
             if nodes.is_empty() {
                 return Ok(Targets::default());
             }
             // A node that died has not said good-bye to anybody.
             let live = tokio::time::timeout(within, self.directory.all_live(&nodes)).await;
-            if matches!(live, Ok(Ok(true))) {
-                return Ok(Targets { nodes, doubt: None });
+            match live.map_err(|_| late())?.map_err(|e| e.to_string()) {
+                Ok(true) => return Ok(Targets { nodes, doubt: None }),
+                Ok(false) => {}
+                Err(detail) => return Err(detail),
             }
         }
-        let read = self.read_targets(user, hearing, within).await;
-        match read {
+        match self.read_targets(user, hearing, within.saturating_sub(began.elapsed())).await {
             Err(_) if self.whereabouts.last_known_only_here(user) => Ok(Targets::default()),
             read => read,
         }
     }
 
-    async fn read_targets(
-        &self,
-        user: &UserId,
-        hearing: u64,
-        within: Duration,
-    ) -> Result<Targets, String> {
-        let presence = tokio::time::timeout(within, self.directory.locate(user))
-            .await
-            .map_err(|_| "the registry did not answer in time".to_owned())?
-            .map_err(|e| e.to_string())?;
+    async fn read_targets(&self, user: &UserId, hearing: u64, within: Duration) -> Result<Targets, String> {
+        let presence = tokio::time::timeout(within, self.directory.locate(user)).await;
+        let presence = presence.map_err(|_| late())?.map_err(|e| e.to_string())?;
         let (ver, nodes) = (presence.ver, self.without_own(presence.nodes().instances));
         if presence.doubtful {
             return Ok(Targets { nodes, doubt: Some("the registry is being filled again") });
@@ -91,4 +85,8 @@ impl Router {
         }
         Handling::Ignored
     }
+}
+
+fn late() -> String {
+    "the registry did not answer in time".to_owned()
 }

@@ -108,14 +108,7 @@ impl Whereabouts {
     }
 
     /// The registry answered a question about a user. `hearing`: the one when it was asked.
-    pub fn learn_read(
-        &self,
-        user: &UserId,
-        ver: u64,
-        others: &[NodeInstance],
-        hearing: u64,
-        now: Instant,
-    ) {
+    pub fn learn_read(&self, user: &UserId, ver: u64, others: &[NodeInstance], hearing: u64, now: Instant) {
         let mut shard = self.shard(user).write();
         if let Some(here) = shard.here.get_mut(user) {
             here.read_again(ver, others.to_vec(), hearing);
@@ -136,14 +129,7 @@ impl Whereabouts {
 
     /// Another node said where a user is now. `is_here`: whether this node has a connection of the user, though the
     /// registry's answer about it may still be on its way. `hearing`: the present one.
-    pub fn hear(
-        &self,
-        user: &UserId,
-        ver: u64,
-        others: Vec<NodeInstance>,
-        is_here: bool,
-        hearing: u64,
-    ) {
+    pub fn hear(&self, user: &UserId, ver: u64, others: Vec<NodeInstance>, is_here: bool, hearing: u64) {
         let mut shard = self.shard(user).write();
         if let Some(here) = shard.here.get_mut(user) {
             if ver > here.ver {
