@@ -153,6 +153,7 @@ impl Registry {
                 let envelope = Envelope {
                     kind: Kind::PresenceChanged,
                     wants_report: false,
+                    patience: Duration::ZERO,
                     number: ver,
                     subject: Some(user.clone()),
                     payload: payload.clone(),
