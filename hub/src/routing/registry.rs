@@ -153,7 +153,7 @@ impl Registry {
                 let envelope = Envelope {
                     kind: Kind::PresenceChanged,
                     wants_report: false,
-                    patience: Duration::ZERO,
+                    patience: None,
                     number: ver,
                     subject: Some(user.clone()),
                     payload: payload.clone(),
