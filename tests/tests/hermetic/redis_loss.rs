@@ -122,7 +122,8 @@ async fn a_redis_that_hangs_holds_no_send_beyond_its_time() -> Result<()> {
     alice.expect_text("one").await?;
     alice.expect_text("all").await?;
     carol.expect_text("two").await?;
-    carol.expect_text("all").await
+    carol.expect_text("all").await?;
+    Ok(())
 }
 
 #[tokio::test]
