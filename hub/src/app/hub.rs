@@ -7,8 +7,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::HubBuilder;
 use crate::{
     http::{health::Health, routes, service::Service},
-    identity::{NodeId, UserId},
+    identity::{GroupName, NodeId, UserId},
     protocol::{
+        group_answer::{GroupListing, MembershipResult},
+        group_payload::MembershipChange,
         message::{KickRequest, Message, SendOptions},
         send_result::{BroadcastResult, KickResult, SendResult, UserLocation},
     },
@@ -51,6 +53,40 @@ impl Hub {
     /// Sends a message to every connection of every node, each at most once.
     pub async fn broadcast(&self, message: &Message, options: &SendOptions) -> BroadcastResult {
         self.service.edge.broadcast(message, options).await
+    }
+
+    /// Sends a message to the members of a group on all nodes, each at most once.
+    pub async fn send_to_group(
+        &self,
+        group: &GroupName,
+        message: &Message,
+        options: &SendOptions,
+    ) -> BroadcastResult {
+        self.service.edge.send_to_group(group, message, options).await
+    }
+
+    /// Makes a user's connections on all nodes members of a group. The membership lasts for the connection.
+    pub async fn join_group(&self, group: &GroupName, user: &UserId) -> MembershipResult {
+        let change = MembershipChange { joins: true, group: group.clone() };
+        self.service.edge.router.change_membership(user, &change).await
+    }
+
+    /// Ends the memberships of a user's connections on all nodes.
+    pub async fn leave_group(&self, group: &GroupName, user: &UserId) -> MembershipResult {
+        let change = MembershipChange { joins: false, group: group.clone() };
+        self.service.edge.router.change_membership(user, &change).await
+    }
+
+    /// Who is in a group: users behind `after`, sorted, at most 1,000.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn group_members(
+        &self,
+        group: &GroupName,
+        after: Option<&UserId>,
+    ) -> Result<GroupListing, DirectoryError> {
+        self.service.edge.router.group_listing(group, after).await
     }
 
     /// Closes a user's connections on all nodes and counts them.

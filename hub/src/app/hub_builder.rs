@@ -84,7 +84,8 @@ impl HubBuilder {
             cluster::build(cluster_settings(&settings, client_addr.port(), api_addr.port()))?;
         let local = Arc::new(ConnectionTable::default());
         let events = settings.events.then(|| Arc::new(EventWriter::new(events)));
-        let router = Router::new(Arc::clone(&local), bus, Arc::clone(&directory), events.clone());
+        let router =
+            Router::new(Arc::clone(&local), bus, Arc::clone(&directory), events.clone(), settings.max_groups);
         let edge =
             Edge::new(Arc::clone(&settings), Arc::clone(&router), authenticator, Arc::new(Metrics::new()));
 
@@ -94,6 +95,8 @@ impl HubBuilder {
         cluster_tasks.run(inbound, connections, &background, stop.clone());
         let (registering, stopped) = (Arc::clone(&router), stop.clone());
         background.spawn(async move { registering.registry().run(stopped).await });
+        let (groups, stopped) = (Arc::clone(router.groups()), stop.clone());
+        background.spawn(async move { groups.run(stopped).await });
         let (remembering, every, stopped) = (Arc::clone(&router), settings.heartbeat_interval, stop.clone());
         background.spawn(async move { remembering.remember_nodes(every, stopped).await });
         background.spawn(Arc::clone(&edge.heartbeat).run(stop.clone()));

@@ -12,6 +12,7 @@ use super::{
     batcher::BatchLimits,
     bus_reader::{BusReader, RemoteReply},
     event_stream::EventStream,
+    group_directory::GroupDirectory,
     key_space::KeySpace,
     lease_view::LeaseView,
     membership::Membership,
@@ -94,12 +95,19 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         Arc::clone(&standing),
         Arc::clone(&counters),
     ));
+    let groups = Arc::new(GroupDirectory::new(
+        Arc::clone(&commands),
+        keys.clone(),
+        Arc::clone(&standing),
+        Arc::clone(&leases),
+    ));
     let directory = Arc::new(RedisDirectory::new(
         Arc::clone(&commands),
         keys.clone(),
         Arc::clone(&standing),
         Arc::clone(&leases),
         Arc::clone(&membership),
+        Arc::clone(&groups),
     ));
     let events = Arc::new(EventStream::new(Arc::clone(&commands), &keys));
     let outbox = Arc::new(Outbox::new(BatchLimits::default(), Arc::clone(&counters)));
@@ -126,6 +134,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         keys,
         standing: Arc::clone(&standing),
         leases,
+        groups,
         counters: Arc::clone(&counters),
         interval: settings.heartbeat_interval,
     });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::identity::{NodeId, NodeInstance, UserId};
+use crate::identity::{GroupName, NodeId, NodeInstance, UserId};
 
 /// Everything of one cluster in Redis begins with its prefix. The braces are hash tags of Redis Cluster: what is in
 /// them decides the slot, so all keys of a user are together, and all of a node.
@@ -61,6 +61,11 @@ impl KeySpace {
         format!("{}{{events}}", self.prefix)
     }
 
+    /// The nodes with members of a group.
+    pub(super) fn group_nodes(&self, group: &GroupName) -> String {
+        format!("{}{{g:{group}}}:nodes", self.prefix)
+    }
+
     /// Channel that only that node reads.
     pub(super) fn node_channel(&self, node: &NodeId) -> String {
         format!("{}node:{{{node}}}", self.prefix)
@@ -89,6 +94,7 @@ mod tests {
         assert_eq!(keys.connections(&user), "wsc:{u:alice}:conn");
         assert_eq!(keys.ban(&user), "wsc:{u:alice}:ban");
         assert_eq!(keys.events(), "wsc:{events}");
+        assert_eq!(keys.group_nodes(&GroupName::new("room-1").unwrap()), "wsc:{g:room-1}:nodes");
         assert_eq!(keys.node_channel(&instance.node), "wsc:node:{chat-0}");
         assert_eq!(keys.broadcast_channel(), "wsc:broadcast");
     }

@@ -1,7 +1,7 @@
 //! A cluster inside one process: the default of a node that is alone, and several nodes side by side.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,7 +19,7 @@ use super::{
     shards::{Delivery, Reply, ShardWorker, Shards},
 };
 use crate::{
-    identity::{ConnectionId, NodeId, NodeInstance, UserId},
+    identity::{ConnectionId, GroupName, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, ReportStatus},
     routing::ports::{
         Answer, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, EventLog,
@@ -49,6 +49,7 @@ impl User {
 struct State {
     nodes: HashMap<NodeId, MemoryNode>,
     users: HashMap<UserId, User>,
+    groups: HashMap<GroupName, BTreeMap<NodeInstance, u32>>,
 }
 
 /// The registry of nodes and users, in memory. Clones share it.
@@ -102,6 +103,10 @@ impl MemoryCluster {
         state.users.retain(|_, user| {
             user.connections.retain(|connection| connection.instance != *instance);
             !user.connections.is_empty()
+        });
+        state.groups.retain(|_, nodes| {
+            nodes.remove(instance);
+            !nodes.is_empty()
         });
     }
 }
@@ -279,6 +284,34 @@ impl Directory for MemoryMember {
             state.nodes.get(&instance.node).is_some_and(|node| node.instance == *instance)
         };
         futures::future::ready(Ok(instances.iter().all(lives))).boxed()
+    }
+
+    fn set_members<'a>(
+        &'a self,
+        group: &'a GroupName,
+        members: u32,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        let mut state = self.cluster.state.lock();
+        let nodes = state.groups.entry(group.clone()).or_default();
+        match members {
+            0 => nodes.remove(&self.instance),
+            _ => nodes.insert(self.instance.clone(), members),
+        };
+        if nodes.is_empty() {
+            state.groups.remove(group);
+        }
+        drop(state);
+        futures::future::ready(Ok(())).boxed()
+    }
+
+    fn group_nodes<'a>(
+        &'a self,
+        group: &'a GroupName,
+    ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>> {
+        let state = self.cluster.state.lock();
+        let nodes = state.groups.get(group).map_or_else(Vec::new, |nodes| nodes.keys().cloned().collect());
+        drop(state);
+        futures::future::ready(Ok(nodes)).boxed()
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {

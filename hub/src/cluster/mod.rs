@@ -3,7 +3,7 @@
 //! - [`build`] gives [`ClusterParts`]: the bus, the directory and the tasks to run.
 //! - Redis, from the outside in: `redis_link` (connections), `key_space` and `scripts` (what is stored), `membership`
 //!   and `standing` (the own lease), `lease_view` (others' leases), `redis_directory` and `presence_entry` (users),
-//!   `reaper` (the dead), `redis_bus`, `outbox`, `batcher`, `report_slab` (sending), `bus_reader`, `shards` (hearing).
+//!   `group_directory` and `shared_reads` (groups), `reaper` (the dead), `redis_bus`, `outbox`, `batcher`, `report_slab` (sending), `bus_reader`, `shards` (hearing).
 //! - [`MemoryCluster`]: the same without a server.
 
 mod backoff;
@@ -14,6 +14,7 @@ mod cluster_parts;
 mod cluster_settings;
 mod event_ring;
 mod event_stream;
+mod group_directory;
 mod key_space;
 mod lease_view;
 mod membership;
@@ -29,6 +30,7 @@ mod registry_error;
 mod report_slab;
 mod scripts;
 mod shards;
+mod shared_reads;
 mod standing;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BusCounters,
+    group_directory::GroupDirectory,
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
     membership::millis,
@@ -31,6 +32,7 @@ pub(super) struct Reaper {
     pub(super) keys: KeySpace,
     pub(super) standing: Arc<Standing>,
     pub(super) leases: Arc<LeaseView>,
+    pub(super) groups: Arc<GroupDirectory>,
     pub(super) counters: Arc<BusCounters>,
     pub(super) interval: Duration,
 }
@@ -120,9 +122,9 @@ impl Reaper {
             done.arg(&index).arg(&names);
             self.link.command::<()>(&done).await.map_err(|f| f.error)?;
         }
-        let mut rest = redis::cmd("DEL");
-        rest.arg(&index).arg(self.keys.group_index(instance));
-        self.link.command::<()>(&rest).await.map_err(|f| f.error)?;
+        if !self.groups.sweep(instance, until).await? {
+            return Ok(None);
+        }
         let mut member = redis::cmd("SREM");
         member.arg(self.keys.nodes()).arg(instance.to_string());
         self.link.command::<()>(&member).await.map_err(|f| f.error)?;

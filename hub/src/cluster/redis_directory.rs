@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    group_directory::GroupDirectory,
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
     membership::Membership,
@@ -22,7 +23,7 @@ use super::{
     standing::Standing,
 };
 use crate::{
-    identity::{ConnectionId, NodeInstance, UserId},
+    identity::{ConnectionId, GroupName, NodeInstance, UserId},
     routing::ports::{
         Connected, ConnectionRecord, Directory, DirectoryError, NodeRecord, NodeStatus, Presence,
         Registration, UserNodes,
@@ -53,6 +54,7 @@ pub(super) struct RedisDirectory {
     /// Keeps writes of one user from this node in order: index and hash are two keys.
     slots: Vec<tokio::sync::Mutex<()>>,
     owed: Mutex<Vec<OwedRemoval>>,
+    groups: Arc<GroupDirectory>,
 }
 
 impl RedisDirectory {
@@ -62,9 +64,10 @@ impl RedisDirectory {
         standing: Arc<Standing>,
         leases: Arc<LeaseView>,
         membership: Arc<Membership>,
+        groups: Arc<GroupDirectory>,
     ) -> Self {
         let slots = (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect();
-        Self { link, keys, standing, leases, membership, slots, owed: Mutex::default() }
+        Self { link, keys, standing, leases, membership, slots, owed: Mutex::default(), groups }
     }
 
     /// Makes up for removals that Redis did not hear, until told to stop.
@@ -208,6 +211,21 @@ impl Directory for RedisDirectory {
             Ok(self.leases.live(&asked).await?.len() == instances.len())
         }
         .boxed()
+    }
+
+    fn set_members<'a>(
+        &'a self,
+        group: &'a GroupName,
+        members: u32,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        self.groups.set_members(group, members).boxed()
+    }
+
+    fn group_nodes<'a>(
+        &'a self,
+        group: &'a GroupName,
+    ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>> {
+        self.groups.nodes(group).boxed()
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {

@@ -99,6 +99,32 @@ pub(super) static SWEEP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&remove("string.sub(k, 1, #ARGV[2]) == ARGV[2]").replace("return {here", "return {gone"))
 });
 
+/// Writes how many members of a group a node has. `KEYS[1]` nodes of the group, `ARGV[1]` node instance, `ARGV[2]` the
+/// number; 0 takes the node off. A hash without nodes goes; a key of another kind holds no node and stays. Returns whether
+/// anything changed.
+pub(super) static SET_MEMBERS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if ARGV[2] == '0' and redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return 0 end
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if old == ARGV[2] or (not old and ARGV[2] == '0') then return 0 end
+if ARGV[2] == '0' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  if redis.call('HLEN', KEYS[1]) <= redis.call('HEXISTS', KEYS[1], 'ver') then
+    redis.call('DEL', KEYS[1])
+    return 1
+  end
+else
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local ver = tonumber(redis.call('HGET', KEYS[1], 'ver') or '0')
+redis.call('HSET', KEYS[1], 'ver', string.format('%.0f', math.max(ver + 1, now)))
+return 1",
+    )
+});
+
 fn remove(which: &str) -> String {
     r"
 local gone, here, left = 0, 0, {}

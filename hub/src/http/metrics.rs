@@ -17,6 +17,9 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoRes
         connections: count(edge.router.local().len()),
         max_connections: count(edge.seats.most()),
         users: count(edge.router.local().users()),
+        groups: count(edge.router.groups().roster().groups()),
+        memberships: count(edge.router.groups().roster().memberships()),
+        unsettled_groups: count(edge.router.groups().unsettled()),
         unsettled: count(edge.router.registry().unsettled()),
         registered: registration.registered,
         redis_up: match registration.redis {

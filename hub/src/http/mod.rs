@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod api_key;
 pub mod events;
+pub mod groups;
 pub mod health;
 pub mod loopback_host;
 pub mod messages;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 
 use super::{
-    admin, events, health, loopback_host, messages, metrics, nodes,
+    admin, events, groups, health, loopback_host, messages, metrics, nodes,
     service::Service,
     unbuilt::{self, no_such_method, no_such_path},
     users, websocket,
@@ -26,6 +26,9 @@ pub fn for_backends(service: &Arc<Service>) -> Router {
         .route("/v1/users/{user}/messages", post(messages::send_to_user))
         .route("/v1/users/{user}/kick", post(users::kick))
         .route("/v1/broadcast", post(messages::broadcast))
+        .route("/v1/groups/{group}", get(groups::list))
+        .route("/v1/groups/{group}/messages", post(groups::send))
+        .route("/v1/groups/{group}/members/{user}", put(groups::join).delete(groups::leave))
         .route("/v1/events", get(events::events))
         .route("/v1/nodes", get(nodes::nodes))
         .route("/nodes", get(nodes::nodes))

@@ -13,11 +13,8 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use super::{problem::Problem, service::Service};
 use crate::protocol::error_code::ErrorCode;
 
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 7] = [
     "/v1/messages",
-    "/v1/groups/{group}",
-    "/v1/groups/{group}/messages",
-    "/v1/groups/{group}/members/{user}",
     "/v1/users/{user}/ban",
     "/v1/users/{user}/revoke",
     "/v1/stats",

@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::outbound_queue::{OutboundQueue, QueueLimits};
+use super::{
+    memberships::Memberships,
+    outbound_queue::{OutboundQueue, QueueLimits},
+};
 use crate::identity::{ClientId, ConnectionId, UserId};
 
 /// One client connection. Its session drains the queue; everyone else only pushes and closes.
@@ -20,6 +23,8 @@ pub struct Connection {
     pub connected_at: SystemTime,
     /// Frames on their way to the client.
     pub queue: OutboundQueue,
+    /// The groups it is in; changed by the roster.
+    pub groups: Memberships,
 }
 
 impl Connection {
@@ -33,6 +38,7 @@ impl Connection {
         connected_at: SystemTime,
         limits: QueueLimits,
     ) -> Self {
-        Self { id, user, client, remote_address, connected_at, queue: OutboundQueue::new(limits) }
+        let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
+        Self { id, user, client, remote_address, connected_at, queue, groups }
     }
 }

@@ -24,7 +24,7 @@ pub struct FanOut {
 }
 
 impl FanOut {
-    fn count(&mut self, outcome: Result<(), Refused>) {
+    pub(super) fn count(&mut self, outcome: Result<(), Refused>) {
         match outcome {
             Ok(()) => self.queued += 1,
             Err(Refused::Full) => self.full += 1,

@@ -4,4 +4,8 @@ pub mod connection;
 pub mod connection_table;
 pub mod delivery_tally;
 pub mod fan_out;
+pub mod group_fan_out;
+pub mod group_members;
+pub mod group_roster;
+pub mod memberships;
 pub mod outbound_queue;

@@ -43,6 +43,12 @@ pub struct Gauges {
     pub max_connections: u64,
     /// Users with at least one connection.
     pub users: u64,
+    /// Groups with at least one member here.
+    pub groups: u64,
+    /// Memberships of connections in groups.
+    pub memberships: u64,
+    /// Groups whose directory entry is not known to be true.
+    pub unsettled_groups: u64,
     /// Connections whose directory entry is not known to be true.
     pub unsettled: u64,
     /// Whether the lease is held.
@@ -76,6 +82,7 @@ pub struct Metrics {
     bad_frames: Family<CodeLabel, Counter>,
     sends: Family<StatusLabel, Counter>,
     broadcasts: Family<StatusLabel, Counter>,
+    group_sends: Family<StatusLabel, Counter>,
     /// Connections closed by kicks that this node was asked for.
     pub kicked: Counter,
     send_seconds: Histogram,
@@ -104,6 +111,7 @@ impl Metrics {
             bad_frames: Family::default(),
             sends: Family::default(),
             broadcasts: Family::default(),
+            group_sends: Family::default(),
             kicked: Counter::default(),
             // 0.1 ms to 13 s.
             send_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
@@ -125,6 +133,7 @@ impl Metrics {
         );
         registry.register("sends", "Messages to one user, by result", m.sends.clone());
         registry.register("broadcasts", "Broadcasts, by result", m.broadcasts.clone());
+        registry.register("group_sends", "Messages to groups, by result", m.group_sends.clone());
         registry.register(
             "kicked_connections",
             "Connections closed by kicks asked of this node",
@@ -172,6 +181,11 @@ impl Metrics {
         self.broadcasts.get_or_create(&StatusLabel { status: status.as_str() }).inc();
     }
 
+    /// A message to a group was answered.
+    pub fn group_send(&self, status: BroadcastStatus) {
+        self.group_sends.get_or_create(&StatusLabel { status: status.as_str() }).inc();
+    }
+
     /// All metrics in the OpenMetrics text format.
     #[must_use]
     pub fn encode(&self, gauges: &Gauges, cluster: &ClusterCounts) -> String {
@@ -179,6 +193,14 @@ impl Metrics {
         gauge(&mut text, "connections", "Open connections", gauges.connections);
         gauge(&mut text, "max_connections", "Most connections that are taken", gauges.max_connections);
         gauge(&mut text, "users", "Users with at least one connection", gauges.users);
+        gauge(&mut text, "groups", "Groups with at least one member here", gauges.groups);
+        gauge(&mut text, "group_memberships", "Connections in groups, summed", gauges.memberships);
+        gauge(
+            &mut text,
+            "unsettled_groups",
+            "Groups to be written to the registry again",
+            gauges.unsettled_groups,
+        );
         gauge(
             &mut text,
             "unsettled_connections",

@@ -7,7 +7,7 @@ use super::{
     error_code::ErrorCode,
     message::{Message, RawMessage},
 };
-use crate::identity::{MessageId, UserId};
+use crate::identity::{GroupName, MessageId, UserId};
 
 /// A frame that can be acted on.
 #[derive(Debug, Clone)]
@@ -19,6 +19,30 @@ pub enum ClientFrame {
     },
     /// A message for another user.
     Message(Box<ClientMessage>),
+    /// A message for a group.
+    GroupMessage(Box<GroupMessage>),
+    /// The client wants to be a member of a group, or no longer.
+    Membership(MembershipWish),
+}
+
+/// A message for the members of a group.
+#[derive(Debug, Clone)]
+pub struct GroupMessage {
+    /// For which group.
+    pub group: GroupName,
+    /// What.
+    pub message: Message,
+}
+
+/// A wish to join or leave a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembershipWish {
+    /// Whether to join; else to leave.
+    pub joins: bool,
+    /// Which group.
+    pub group: GroupName,
+    /// Returned in the `result`.
+    pub message_id: Option<MessageId>,
 }
 
 /// A message for another user. Its `sender` field, if any, is ignored: the hub knows who speaks.
@@ -57,7 +81,13 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
         RawMessage { message_type, message_id: raw_id, content, data }.check().map_err(bad_request)?;
     match message.message_type.as_str() {
         "ping" => return Ok(ClientFrame::Ping { message_id: message.message_id }),
-        word @ ("join" | "leave" | "ack" | "auth") => {
+        word @ ("join" | "leave") => {
+            let group = group.ok_or_else(|| bad_request("the group is missing".to_owned()))?;
+            let group = GroupName::new(&group).map_err(|e| bad_request(e.to_string()))?;
+            let (joins, message_id) = (word == "join", message.message_id);
+            return Ok(ClientFrame::Membership(MembershipWish { joins, group, message_id }));
+        }
+        word @ ("ack" | "auth") => {
             return Err(bad_request(format!("message_type {word:?} is not built yet in this release")));
         }
         word if message.message_type.is_reserved() => {
@@ -73,10 +103,13 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
     }
     let receiver = match (receiver, group) {
         (Some(_), Some(_)) => return Err(bad_request("give a receiver or a group, not both".to_owned())),
-        (None, Some(_)) => {
-            return Err(bad_request("sending to a group is not built yet in this release".to_owned()));
+        (None, Some(group)) => {
+            let group = GroupName::new(&group).map_err(|e| bad_request(e.to_string()))?;
+            return Ok(ClientFrame::GroupMessage(Box::new(GroupMessage { group, message })));
         }
-        (None, None) => return Err(bad_request("the receiver is missing".to_owned())),
+        (None, None) => {
+            return Err(bad_request("the receiver is missing, and there is no group either".to_owned()));
+        }
         (Some(receiver), None) if receiver == "@backend" => {
             return Err(bad_request("the receiver @backend is not built yet in this release".to_owned()));
         }
@@ -135,6 +168,17 @@ mod tests {
         assert_eq!(frame.receiver.as_str(), "bob");
         assert_eq!(frame.message.content.unwrap().get(), r#""h\u00fc""#);
         assert_eq!(frame.message.data.unwrap().get(), r#"{"a": 1}"#);
+        let ClientFrame::GroupMessage(frame) = parse(r#"{"group":"@all:1","content":"hi"}"#).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(frame.group.as_str(), "@all:1");
+        assert_eq!(frame.message.content.unwrap().get(), r#""hi""#);
+        for (word, joins) in [("join", true), ("leave", false)] {
+            let text = format!(r#"{{"message_type":"{word}","group":"room","message_id":"j1"}}"#);
+            let ClientFrame::Membership(wish) = parse(&text).unwrap() else { unreachable!() };
+            assert_eq!((wish.joins, wish.group.as_str()), (joins, "room"));
+            assert_eq!(wish.message_id, Some(MessageId::new("j1").unwrap()));
+        }
         assert!(matches!(parse(r#"{"message_type":"ping"}"#), Ok(ClientFrame::Ping { message_id: None })));
     }
 
@@ -161,7 +205,8 @@ mod tests {
             ("{\"receiver\":\"a b\"}", InvalidUserId, "receiver: user id contains ' '"),
             ("{\"receiver\":\"@backend\"}", BadRequest, "the receiver @backend is not built yet"),
             ("{\"receiver\":\"@x\"}", InvalidUserId, "receiver: user id must not begin"),
-            ("{\"group\":\"g\"}", BadRequest, "sending to a group is not built yet"),
+            ("{\"group\":\"g g\"}", BadRequest, "group contains ' '"),
+            ("{\"group\":\"\"}", BadRequest, "group must not be empty"),
             ("{\"group\":\"g\",\"receiver\":\"b\"}", BadRequest, "give a receiver or a group"),
             ("{\"receiver\":\"b\",\"content\":{}}", BadRequest, "content must be a string"),
             ("{\"receiver\":\"b\",\"store\":true}", NotPermitted, "clients cannot ask for store"),
@@ -170,11 +215,9 @@ mod tests {
                 NotPermitted,
                 "message_type \"kick_out\" is reserved",
             ),
-            (
-                "{\"message_type\":\"join\",\"group\":\"g\"}",
-                BadRequest,
-                "message_type \"join\" is not built yet",
-            ),
+            ("{\"message_type\":\"join\"}", BadRequest, "the group is missing"),
+            ("{\"message_type\":\"leave\",\"group\":\"a}b\"}", BadRequest, "group contains '}'"),
+            ("{\"message_type\":\"join\",\"group\":[\"g\"]}", BadRequest, "the frame is not"),
             ("{\"message_type\":\"No Type\",\"receiver\":\"b\"}", BadRequest, "message_type contains 'N'"),
         ];
         for (text, code, why) in cases {

@@ -36,13 +36,33 @@ pub enum Kind {
     PresenceChanged = 5,
     /// Proof that a channel is alive; number = the sender's broadcast sequence.
     Hello = 6,
+    /// A frame for the members of a group; no subject, payload = [`super::group_payload::GroupFrame`].
+    Group = 7,
+    /// A user's connections join or leave a group; subject = user, payload =
+    /// [`super::group_payload::MembershipChange`].
+    Membership = 8,
+    /// Who is in a group there? No subject, payload = [`super::group_payload::MembersQuestion`].
+    MembersQuestion = 9,
+    /// The answer to the question of that number; payload = [`super::group_payload::MembersPage`].
+    MembersPage = 10,
 }
 
 impl Kind {
     fn from_wire(byte: u8) -> Option<Self> {
-        [Self::Deliver, Self::Report, Self::Broadcast, Self::Kick, Self::PresenceChanged, Self::Hello]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [
+            Self::Deliver,
+            Self::Report,
+            Self::Broadcast,
+            Self::Kick,
+            Self::PresenceChanged,
+            Self::Hello,
+            Self::Group,
+            Self::Membership,
+            Self::MembersQuestion,
+            Self::MembersPage,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == byte)
     }
 }
 

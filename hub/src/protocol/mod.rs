@@ -6,6 +6,8 @@ pub mod envelope;
 pub mod envelope_batch;
 pub mod error_code;
 pub mod event;
+pub mod group_answer;
+pub mod group_payload;
 mod json_text;
 pub mod message;
 pub mod presence_changed;

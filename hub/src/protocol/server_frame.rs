@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{error_code::ErrorCode, message::Message, send_result::SendResult, wire_frame::WireFrame};
-use crate::identity::{ClientId, ConnectionId, MessageId, NodeId, UserId};
+use crate::identity::{ClientId, ConnectionId, GroupName, MessageId, NodeId, UserId};
 
 /// The first frame on every connection.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub struct Welcome<'a> {
 }
 
 /// Serializing these structs cannot fail: their keys are strings and no `Serialize` of theirs returns an error.
-fn encode(frame: &impl Serialize) -> WireFrame {
+pub(super) fn encode(frame: &impl Serialize) -> WireFrame {
     WireFrame::new(serde_json::to_string(frame).unwrap_or_default())
 }
 
@@ -63,8 +63,10 @@ pub struct Outgoing<'a> {
     pub id: &'a str,
     /// Who sent it; none for the backend.
     pub sender: Option<&'a UserId>,
-    /// For whom; none for a broadcast.
+    /// For whom; none for a broadcast and for a group.
     pub receiver: Option<&'a UserId>,
+    /// For which group.
+    pub group: Option<&'a GroupName>,
     /// When the hub accepted it, RFC 3339 with milliseconds.
     pub create_at: &'a str,
 }
@@ -83,6 +85,8 @@ pub fn message(message: &Message, outgoing: &Outgoing<'_>) -> WireFrame {
         #[serde(skip_serializing_if = "Option::is_none")]
         receiver: Option<&'a UserId>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<&'a GroupName>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         content: Option<&'a RawValue>,
         #[serde(skip_serializing_if = "Option::is_none")]
         data: Option<&'a RawValue>,
@@ -94,6 +98,7 @@ pub fn message(message: &Message, outgoing: &Outgoing<'_>) -> WireFrame {
         message_id: message.message_id.as_ref(),
         sender: outgoing.sender,
         receiver: outgoing.receiver,
+        group: outgoing.group,
         content: message.content.as_deref(),
         data: message.data.as_deref(),
         create_at: outgoing.create_at,
@@ -212,7 +217,8 @@ mod tests {
         let (body, _) = parse_send(br#"{"content":"hi","data":{"x": [1, 2]},"message_id":"m7"}"#).unwrap();
         let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
         let at = "2026-11-23T10:00:00.123Z";
-        let outgoing = Outgoing { id: "01J", sender: Some(&bob), receiver: Some(&alice), create_at: at };
+        let outgoing =
+            Outgoing { id: "01J", sender: Some(&bob), receiver: Some(&alice), group: None, create_at: at };
         assert_eq!(
             text(&message(&body, &outgoing)),
             r#"{"message_type":"text","id":"01J","message_id":"m7","sender":"bob","receiver":"alice","content":"hi","data":{"x": [1, 2]},"create_at":"2026-11-23T10:00:00.123Z"}"#

@@ -22,7 +22,7 @@ impl Router {
         let accepted = Instant::now();
         let id = self.next_message_id().to_string();
         let create_at = rfc3339(SystemTime::now());
-        let outgoing = Outgoing { id: &id, sender: None, receiver: None, create_at: &create_at };
+        let outgoing = Outgoing { id: &id, sender: None, receiver: None, group: None, create_at: &create_at };
         let frame = server_frame::message(message, &outgoing);
         let wants_report = options.wait == Wait::Delivered;
 

@@ -2,8 +2,11 @@
 
 pub mod broadcast;
 pub mod event_writer;
+pub mod group_registry;
+pub mod group_send;
 pub mod inbound;
 pub mod kick;
+pub mod membership;
 pub mod ports;
 pub mod registry;
 pub mod retry;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    identity::{ClientId, ConnectionId, Incarnation, NodeId, NodeInstance, UserId},
+    identity::{ClientId, ConnectionId, GroupName, Incarnation, NodeId, NodeInstance, UserId},
     protocol::{
         envelope::{Envelope, ReportStatus},
         event::EventPosition,
@@ -278,6 +278,19 @@ pub trait Directory: Send + Sync {
 
     /// Whether all of these hold their leases, as seen at most a second ago.
     fn all_live<'a>(&'a self, instances: &'a [NodeInstance]) -> BoxFuture<'a, Result<bool, DirectoryError>>;
+
+    /// Writes how many connections of this node are in a group; 0 removes the node from it.
+    fn set_members<'a>(
+        &'a self,
+        group: &'a GroupName,
+        members: u32,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>>;
+
+    /// The live nodes with members of a group, sorted, this one included; read no earlier than this call.
+    fn group_nodes<'a>(
+        &'a self,
+        group: &'a GroupName,
+    ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>>;
 
     /// The nodes whose leases are held, sorted by id, the own one included.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>>;

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     event_writer::EventWriter,
+    group_registry::GroupRegistry,
+    membership::Questions,
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
     registry::Registry,
     whereabouts::Whereabouts,
@@ -32,6 +34,8 @@ pub struct Router {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) registry: Registry,
     pub(super) whereabouts: Arc<Whereabouts>,
+    pub(super) groups: Arc<GroupRegistry>,
+    pub(super) questions: Questions,
     pub(super) registration: watch::Receiver<Registration>,
     /// Other nodes when the registry last answered; used to say how many are silent while it is away.
     last_known_nodes: Mutex<Vec<NodeInstance>>,
@@ -42,13 +46,14 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router over this node's connections and the cluster's ports.
+    /// A router over this node's connections and the cluster's ports. `max_groups`: groups one connection may be in.
     #[must_use]
     pub fn new(
         local: Arc<ConnectionTable>,
         bus: Arc<dyn ClusterBus>,
         directory: Arc<dyn Directory>,
         events: Option<Arc<EventWriter>>,
+        max_groups: usize,
     ) -> Arc<Self> {
         let whereabouts = Arc::new(Whereabouts::default());
         Arc::new(Self {
@@ -60,6 +65,8 @@ impl Router {
                 Arc::clone(&whereabouts),
             ),
             whereabouts,
+            groups: Arc::new(GroupRegistry::new(Arc::clone(&directory), max_groups)),
+            questions: Questions::default(),
             local,
             bus,
             directory,
@@ -162,6 +169,11 @@ impl Router {
                 }) => if registered.is_err() { return },
             }
         }
+    }
+
+    /// The other nodes when the registry last answered.
+    pub(super) fn last_known_nodes(&self) -> Vec<NodeInstance> {
+        self.last_known_nodes.lock().clone()
     }
 
     /// The other nodes, or what was last known of them and why it may be old. A registry that hangs is given up

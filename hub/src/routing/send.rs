@@ -38,7 +38,8 @@ impl Router {
         let accepted = Instant::now();
         let id = self.next_message_id().to_string();
         let create_at = rfc3339(SystemTime::now());
-        let outgoing = Outgoing { id: &id, sender, receiver: Some(receiver), create_at: &create_at };
+        let outgoing =
+            Outgoing { id: &id, sender, receiver: Some(receiver), group: None, create_at: &create_at };
         let frame = server_frame::message(message, &outgoing);
         let number = self.next_number();
 

@@ -92,7 +92,7 @@ impl Admitted {
     /// Takes the connection out of table and directory now. Dropping does the same on a task of its own.
     pub async fn leave(&mut self) {
         if std::mem::take(&mut self.registered) {
-            self.edge.router.registry().disconnect(&self.connection).await;
+            self.edge.router.disconnect(&self.connection).await;
         }
     }
 }
@@ -101,7 +101,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if self.registered {
             let (edge, connection) = (Arc::clone(&self.edge), Arc::clone(&self.connection));
-            self.edge.tasks.spawn(async move { edge.router.registry().disconnect(&connection).await });
+            self.edge.tasks.spawn(async move { edge.router.disconnect(&connection).await });
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::edge::Edge;
 use crate::{
-    identity::UserId,
+    identity::{GroupName, UserId},
     protocol::{
         message::{KickRequest, Message, SendOptions},
         send_result::{BroadcastResult, KickResult, SendResult},
@@ -29,6 +29,18 @@ impl Edge {
     pub async fn broadcast(&self, message: &Message, options: &SendOptions) -> BroadcastResult {
         let result = self.router.broadcast(message, options).await;
         self.metrics.broadcast(result.status);
+        result
+    }
+
+    /// Sends a message to the members of a group on all nodes, each at most once.
+    pub async fn send_to_group(
+        &self,
+        group: &GroupName,
+        message: &Message,
+        options: &SendOptions,
+    ) -> BroadcastResult {
+        let result = self.router.send_to_group(None, group, message, options).await;
+        self.metrics.group_send(result.status);
         result
     }
 

@@ -109,6 +109,7 @@ pub const CATALOGUE: &[Setting] = &[
         "64",
         "Messages of one client being sent at the same time, 1 to 10000",
     ),
+    setting(LISTEN, "WSC_MAX_GROUPS", "N", "128", "Groups one connection may be in, 1 to 4096"),
     setting(
         LISTEN,
         "WSC_HANDSHAKE_TIMEOUT",
@@ -277,7 +278,6 @@ pub const NOT_BUILT: &[&str] = &[
     "WSC_MAX_CONNECTIONS_PER_USER",
     "WSC_ON_EXCESS",
     "WSC_QUEUE_MEMORY",
-    "WSC_MAX_GROUPS",
     "WSC_MAX_CONNECTIONS_PER_ADDRESS",
     "WSC_ACCEPT_RATE",
     "WSC_INBOX_MAX_MESSAGES",

@@ -57,6 +57,8 @@ pub struct Settings {
     pub client_rate: u32,
     /// Messages of one client being sent at the same time.
     pub client_in_flight: usize,
+    /// Groups one connection may be in.
+    pub max_groups: usize,
     /// Time for a request's header.
     pub handshake_timeout: Duration,
     /// Time between SIGTERM and the end.

@@ -238,6 +238,7 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         max_connections: usize::try_from(wanted.min(possible)).unwrap_or(usize::MAX),
         client_rate: u32::try_from(reader.number("WSC_CLIENT_RATE", 50, 1, 100_000)).unwrap_or(u32::MAX),
         client_in_flight: reader.size("WSC_CLIENT_IN_FLIGHT", 64, 1, 10_000),
+        max_groups: reader.size("WSC_MAX_GROUPS", 128, 1, 4096),
         handshake_timeout: reader.duration("WSC_HANDSHAKE_TIMEOUT", "5s", "100ms", "1m"),
         grace: reader.duration("WSC_GRACE", "110s", "1s", "1h"),
         retry_after_max: reader.duration("WSC_RETRY_AFTER_MAX", "1s", "0s", "1m"),

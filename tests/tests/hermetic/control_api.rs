@@ -196,7 +196,6 @@ async fn paths_and_methods_that_are_not_there_get_problem_documents() -> Result<
     }
     let unbuilt = [
         (Method::POST, "/v1/messages"),
-        (Method::POST, "/v1/groups/room/messages"),
         (Method::POST, "/v1/users/query"),
         (Method::POST, "/v1/users/alice/revoke"),
         (Method::DELETE, "/v1/users/alice/ban"),

@@ -3,6 +3,7 @@
 mod bus;
 mod directory;
 mod failure;
+mod groups;
 mod membership;
 mod memory;
 mod redis_server;

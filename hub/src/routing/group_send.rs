@@ -1,0 +1,222 @@
+//! A message for a group.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::future;
+
+use super::{
+    ports::DirectoryError,
+    router::{Router, rfc3339},
+    tally::Outcome,
+};
+use crate::{
+    identity::{ConnectionId, GroupName, NodeInstance, UserId},
+    local::group_fan_out::GroupFanOut,
+    protocol::{
+        envelope::{Envelope, Kind, ReportStatus},
+        group_payload::GroupFrame,
+        message::{Message, SendOptions, Wait},
+        send_result::{BroadcastResult, BroadcastStatus},
+        server_frame::{self, Outgoing},
+        wire_frame::WireFrame,
+    },
+};
+
+/// How long this node's sockets may take before what was written so far is counted: one stalled member must not hold
+/// the answer for all. The other nodes do the same.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Members served before other tasks get their turn.
+const MEMBERS_PER_TURN: usize = 1024;
+
+/// The connection that sends to a group.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupSender<'a> {
+    /// Who.
+    pub user: &'a UserId,
+    /// Gets no copy of its own frame; the user's other connections do.
+    pub connection: ConnectionId,
+}
+
+/// What is known when a group send ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    waited: bool,
+    registry_away: bool,
+    expected: u32,
+    answered: u32,
+}
+
+impl Tally {
+    /// The one word that is true of it. Pure.
+    fn status(self) -> BroadcastStatus {
+        if self.registry_away || (self.waited && self.answered < self.expected) {
+            BroadcastStatus::Partial
+        } else if self.waited {
+            BroadcastStatus::Complete
+        } else {
+            BroadcastStatus::Accepted
+        }
+    }
+}
+
+impl Router {
+    /// Sends a message to the members of a group on all nodes, each at most once. `sender` is none for the backend.
+    pub async fn send_to_group(
+        &self,
+        sender: Option<GroupSender<'_>>,
+        group: &GroupName,
+        message: &Message,
+        options: &SendOptions,
+    ) -> BroadcastResult {
+        let accepted = Instant::now();
+        let id = self.next_message_id().to_string();
+        let create_at = rfc3339(SystemTime::now());
+        let outgoing = Outgoing {
+            id: &id,
+            sender: sender.map(|sender| sender.user),
+            receiver: None,
+            group: Some(group),
+            create_at: &create_at,
+        };
+        let frame = server_frame::message(message, &outgoing);
+        let waited = options.wait == Wait::Delivered;
+
+        let local = self.group_here(sender, group, &frame, waited, options.timeout);
+        let remote = async {
+            let (others, away) = self.other_group_nodes(group, options.timeout).await;
+            if away.is_some() {
+                return (others, Vec::new(), true);
+            }
+            let left = options.timeout.saturating_sub(accepted.elapsed());
+            let answers = self.group_there(&others, group, &frame, waited, left).await;
+            (others, answers, false)
+        };
+        let ((here, local_connections), (others, answers, registry_away)) = future::join(local, remote).await;
+
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let own = u32::from(here || registry_away);
+        let confirmed = count(answers.iter().flatten().count());
+        let tally = Tally {
+            waited,
+            // With nobody waiting, an envelope that could not be queued is certainly lost.
+            registry_away: registry_away || (!waited && answers.iter().any(Option::is_none)),
+            expected: count(others.len()).saturating_add(own),
+            answered: if waited { confirmed.saturating_add(own) } else { 0 },
+        };
+        let connections = answers.into_iter().flatten().fold(local_connections, u32::saturating_add);
+        BroadcastResult {
+            id,
+            status: tally.status(),
+            nodes_expected: tally.expected,
+            nodes_answered: tally.answered,
+            connections,
+        }
+    }
+
+    /// Queues the frame for the members here. Returns whether there were any, and how many got it.
+    async fn group_here(
+        &self,
+        sender: Option<GroupSender<'_>>,
+        group: &GroupName,
+        frame: &WireFrame,
+        waited: bool,
+        timeout: Duration,
+    ) -> (bool, u32) {
+        let Some(members) = self.groups.roster().members(group) else { return (false, 0) };
+        let mut fan_out = GroupFanOut::new(frame, sender.map(|sender| sender.connection), waited);
+        let mut served = 0;
+        for part in members.parts() {
+            fan_out.add(part);
+            served += part.len();
+            if served >= MEMBERS_PER_TURN {
+                served = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        let fan_out = fan_out.finish();
+        let here = fan_out.found > 0;
+        match fan_out.settled {
+            Some(settled) => match super::send::confirmed(settled, timeout.min(PATIENCE)).await {
+                Outcome::Reached(connections) => (here, connections),
+                _ => (here, 0),
+            },
+            None => (here, 0),
+        }
+    }
+
+    /// The other nodes with members; when the registry is away, those last known to live and why.
+    pub(super) async fn other_group_nodes(
+        &self,
+        group: &GroupName,
+        within: Duration,
+    ) -> (Vec<NodeInstance>, Option<DirectoryError>) {
+        let late = |_| Err(DirectoryError::Unavailable("the registry did not answer in time".to_owned()));
+        let read = tokio::time::timeout(within, self.directory.group_nodes(group)).await;
+        match read.unwrap_or_else(late) {
+            Ok(mut nodes) => {
+                let own = self.own().node;
+                nodes.retain(|instance| instance.node != own);
+                (nodes, None)
+            }
+            Err(error) => (self.last_known_nodes(), Some(error)),
+        }
+    }
+
+    /// One envelope to each node; what each says, none for one that did not say that it is done. A node that nobody
+    /// listens on had members a moment ago, and nobody knows what became of them.
+    async fn group_there(
+        &self,
+        others: &[NodeInstance],
+        group: &GroupName,
+        frame: &WireFrame,
+        waited: bool,
+        left: Duration,
+    ) -> Vec<Option<u32>> {
+        if others.is_empty() {
+            return Vec::new();
+        }
+        let payload = GroupFrame { group: group.clone(), frame: frame.bytes().clone() }.encode();
+        let envelope = || Envelope {
+            kind: Kind::Group,
+            wants_report: waited,
+            patience: None,
+            number: self.next_number(),
+            subject: None,
+            payload: payload.clone(),
+        };
+        if !waited {
+            return others.iter().map(|target| self.bus.post(target, envelope()).ok().map(|()| 0)).collect();
+        }
+        let requests = others.iter().map(|target| self.bus.request(target, envelope(), left));
+        let answers = future::join_all(requests).await;
+        let done = |answer: super::ports::Answer| match answer.status {
+            ReportStatus::Done | ReportStatus::NotHere => Some(answer.count),
+            ReportStatus::Overloaded => None,
+        };
+        answers.into_iter().map(|answer| answer.ok().and_then(done)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_complete_only_when_every_node_with_members_said_so() {
+        use BroadcastStatus::{Accepted, Complete, Partial};
+        // waited, registry away, expected, answered
+        let cases = [
+            ((true, false, 0, 0), Complete),
+            ((true, false, 3, 3), Complete),
+            ((true, false, 3, 2), Partial),
+            ((true, true, 1, 1), Partial),
+            ((false, false, 3, 0), Accepted),
+            ((false, false, 0, 0), Accepted),
+            ((false, true, 3, 0), Partial),
+        ];
+        for ((waited, registry_away, expected, answered), status) in cases {
+            let tally = Tally { waited, registry_away, expected, answered };
+            assert_eq!(tally.status(), status, "{tally:?}");
+        }
+    }
+}
