@@ -101,7 +101,11 @@ async fn run(on_upgrade: OnUpgrade, patience: Duration, mut admitted: Admitted) 
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         // The plain socket spares each read and write a virtual call, and hyper's buffers their memory.
-        Ok(parts) => session_loop::run(parts.io.into_inner(), parts.read_buf.to_vec(), admitted).await,
+        Ok(parts) => {
+            let (socket, leftover) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            drop(parts.read_buf);
+            session_loop::run(socket, leftover, admitted).await;
+        }
         // Served by somebody else's server.
         Err(upgraded) => {
             tracing::debug!(connection = %admitted.connection.id, "upgraded on a foreign socket");

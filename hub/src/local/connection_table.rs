@@ -82,6 +82,18 @@ impl ConnectionTable {
         self.shard(user).read().get(user).cloned().unwrap_or_default()
     }
 
+    /// Calls `each` with every connection of one shard, under the shard's lock: `each` must be quick and must not come
+    /// back to the table. Returns their number. `shard` is below [`ConnectionTable::shard_count`].
+    pub fn for_shard(&self, shard: usize, mut each: impl FnMut(&Arc<Connection>)) -> u32 {
+        let Some(shard) = self.shards.get(shard) else { return 0 };
+        let mut count = 0u32;
+        for connection in shard.read().values().flatten() {
+            each(connection);
+            count = count.saturating_add(1);
+        }
+        count
+    }
+
     /// The connections of one shard, copied so that nobody waits while they are worked on. `shard` is below
     /// [`ConnectionTable::shard_count`].
     #[must_use]

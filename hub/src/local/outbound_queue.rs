@@ -64,6 +64,13 @@ impl State {
         self.closing = Some(reason);
         self.waker.take()
     }
+
+    fn park(&mut self, cx: &Context<'_>) {
+        match &self.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => self.waker = Some(cx.waker().clone()),
+        }
+    }
 }
 
 /// Frames on their way to one client. Any thread pushes; one session takes.
@@ -144,18 +151,19 @@ impl OutboundQueue {
         true
     }
 
-    /// Moves all queued frames into `into`; when there are none, says why to close, or waits.
-    pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut Vec<Outbound>) -> Poll<Taken> {
+    /// Exchanges all queued frames for `into`, which is empty: its room is where the next frames wait. When there
+    /// are none, says why to close, or waits.
+    pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut VecDeque<Outbound>) -> Poll<Taken> {
         let mut state = self.state.lock();
         if !state.frames.is_empty() {
             state.bytes = 0;
-            into.extend(state.frames.drain(..));
+            std::mem::swap(&mut state.frames, into);
             return Poll::Ready(Taken::Frames);
         }
         if let Some(reason) = &state.closing {
             return Poll::Ready(Taken::Close(reason.clone()));
         }
-        state.waker = Some(cx.waker().clone());
+        state.park(cx);
         Poll::Pending
     }
 
@@ -166,7 +174,7 @@ impl OutboundQueue {
         if let Some(reason) = &state.closing {
             return Poll::Ready(reason.clone());
         }
-        state.waker = Some(cx.waker().clone());
+        state.park(cx);
         Poll::Pending
     }
 
@@ -216,7 +224,7 @@ mod tests {
     }
 
     fn take(queue: &OutboundQueue) -> (Poll<Taken>, usize) {
-        let mut into = Vec::new();
+        let mut into = VecDeque::new();
         let taken = queue.poll_take(&mut Context::from_waker(noop_waker_ref()), &mut into);
         (taken, into.len())
     }

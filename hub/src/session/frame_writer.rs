@@ -1,6 +1,8 @@
-//! Writes what is queued for one client: everything there is, then one flush.
+//! Writes what is queued for one client: everything there is in one write, up to a bound.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -12,17 +14,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Sleep,
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Bytes, Error, Message,
-        protocol::frame::{
-            Frame,
-            coding::{Data, OpCode},
-        },
-    },
-};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Error};
 
+use super::client_stream::ClientStream;
 use crate::{
     local::{
         delivery_tally::Receipt,
@@ -35,7 +29,18 @@ use crate::{
 /// How long a socket that takes nothing is waited for once the connection is to be closed.
 const STALL_PATIENCE: Duration = Duration::from_secs(2);
 /// Room that is kept between bursts, in frames.
-const KEPT_CAPACITY: usize = 16;
+const KEPT_CAPACITY: usize = 8;
+/// Frames are gathered for one write until there are this many bytes.
+const WRITE_AT_ONCE: usize = 16 * 1024;
+/// Room that a thread keeps for gathering: a large frame needs more for a moment.
+const KEPT_IMAGE: usize = 64 * 1024;
+/// A ping without payload (RFC 6455 section 5.5.2).
+const PING: [u8; 2] = [0x89, 0];
+
+thread_local! {
+    /// Frames as they travel. Of the thread, so that no connection keeps memory for its next write.
+    static IMAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Why nothing more is written.
 #[derive(Debug)]
@@ -51,13 +56,10 @@ pub enum Written {
 /// Frames on their way from the queue to the socket.
 #[derive(Default)]
 pub struct FrameWriter {
-    taken: Vec<Outbound>,
-    /// Position in `taken` of the next frame to hand to the socket.
-    next: usize,
+    taken: VecDeque<Outbound>,
     ping: bool,
-    unflushed: bool,
-    /// Receipts of frames that were handed to the socket but not flushed.
-    unconfirmed: Vec<Receipt>,
+    /// Receipt of the frame whose rest the stream holds.
+    unconfirmed: Option<Receipt>,
     stall: Option<Pin<Box<Sleep>>>,
     dropped: usize,
 }
@@ -66,7 +68,7 @@ impl FrameWriter {
     /// A writer whose first frame is `first`.
     #[must_use]
     pub fn starting_with(first: WireFrame) -> Self {
-        Self { taken: vec![Outbound { frame: first, receipt: None }], ..Self::default() }
+        Self { taken: VecDeque::from([Outbound { frame: first, receipt: None }]), ..Self::default() }
     }
 
     /// Asks for a protocol ping before the next frame.
@@ -77,13 +79,13 @@ impl FrameWriter {
     /// Frames taken from the queue but never handed to the socket.
     #[must_use]
     pub fn unwritten(&self) -> usize {
-        self.dropped + self.taken.len() - self.next
+        self.dropped + self.taken.len()
     }
 
     /// Writes until there is nothing to write, the socket takes no more, or the connection is to be closed.
     pub fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        socket: &mut WebSocketStream<S>,
+        socket: &mut WebSocketStream<ClientStream<S>>,
         queue: &OutboundQueue,
         metrics: &Metrics,
         cx: &mut Context<'_>,
@@ -103,43 +105,73 @@ impl FrameWriter {
 
     fn poll_write_taken<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        socket: &mut WebSocketStream<S>,
+        socket: &mut WebSocketStream<ClientStream<S>>,
         metrics: &Metrics,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        if self.ping {
-            ready!(socket.poll_ready_unpin(cx))?;
-            socket.start_send_unpin(Message::Ping(Bytes::new()))?;
-            self.ping = false;
-            self.unflushed = true;
-        }
-        let mut bytes = 0;
-        while let Some(outbound) = self.taken.get_mut(self.next) {
-            ready!(socket.poll_ready_unpin(cx))?;
-            // Frames are known to be UTF-8: `Message::Text` would check each again for each recipient.
-            let text = outbound.frame.bytes().clone();
-            bytes += text.len();
-            self.next += 1;
-            self.unflushed = true;
-            if let Some(mut receipt) = outbound.receipt.take() {
-                receipt.at_socket();
-                self.unconfirmed.push(receipt);
-            }
-            metrics.frames_out.inc();
-            socket.start_send_unpin(Message::Frame(Frame::message(text, OpCode::Data(Data::Text), true)))?;
-        }
-        if self.next > 0 {
-            metrics.bytes_out.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
-            self.next = 0;
-            self.taken.clear();
-            self.taken.shrink_to(KEPT_CAPACITY);
-        }
-        if self.unflushed {
+        loop {
+            // The rest of a frame goes first, then what the WebSocket layer answers by itself.
             ready!(socket.poll_flush_unpin(cx))?;
-            self.unflushed = false;
-            self.unconfirmed.drain(..).for_each(Receipt::written);
-            self.unconfirmed.shrink_to(KEPT_CAPACITY);
+            if let Some(receipt) = self.unconfirmed.take() {
+                receipt.written();
+            }
+            if self.taken.is_empty() && !self.ping {
+                self.taken.shrink_to(KEPT_CAPACITY);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(IMAGE.with_borrow_mut(|image| {
+                let written = self.poll_write_image(image, socket.get_mut(), metrics, cx);
+                image.shrink_to(KEPT_IMAGE);
+                written
+            }))?;
         }
+    }
+
+    /// One write of as many frames as are gathered at once.
+    fn poll_write_image<S: AsyncWrite + Unpin>(
+        &mut self,
+        image: &mut Vec<u8>,
+        stream: &mut ClientStream<S>,
+        metrics: &Metrics,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        image.clear();
+        if self.ping {
+            image.extend_from_slice(&PING);
+        }
+        let frames_begin = image.len();
+        for outbound in &self.taken {
+            outbound.frame.put_image(image);
+            if image.len() >= WRITE_AT_ONCE {
+                break;
+            }
+        }
+        let written = ready!(Pin::new(&mut *stream).poll_write(cx, image))?;
+        if written == 0 {
+            return Poll::Ready(Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()));
+        }
+        let mut end = if std::mem::take(&mut self.ping) { frames_begin } else { 0 };
+        let (mut frames, mut bytes) = (0, 0);
+        while end < written
+            && let Some(Outbound { frame, receipt }) = self.taken.pop_front()
+        {
+            end += frame.image_len();
+            frames += 1;
+            bytes += frame.len() as u64;
+            match receipt {
+                None => {}
+                Some(receipt) if end <= written => receipt.written(),
+                Some(mut receipt) => {
+                    receipt.at_socket();
+                    self.unconfirmed = Some(receipt);
+                }
+            }
+        }
+        if end > written {
+            stream.keep_rest(&image[written..end]);
+        }
+        metrics.frames_out.inc_by(frames);
+        metrics.bytes_out.inc_by(bytes);
         Poll::Ready(Ok(()))
     }
 
@@ -148,8 +180,8 @@ impl FrameWriter {
         let reason = ready!(queue.poll_closing(cx));
         if reason == CloseReason::TooSlow {
             // What the queue held is dropped already; the close goes before what is left here.
-            self.dropped += self.taken.len() - self.next;
-            self.taken.truncate(self.next);
+            self.dropped += self.taken.len();
+            self.taken.clear();
         }
         let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_PATIENCE)));
         stall.as_mut().poll(cx).map(|()| Written::Stalled(reason))

@@ -7,12 +7,14 @@ pub mod admission;
 pub mod backend;
 pub mod client_address;
 pub mod client_sends;
+pub mod client_stream;
 pub mod edge;
 pub mod end;
 pub mod farewell;
 pub mod frame_writer;
+#[cfg(test)]
+mod frame_writer_test;
 pub mod handshake;
-pub mod heard_stream;
 pub mod heartbeat;
 mod identity;
 pub mod inbound;

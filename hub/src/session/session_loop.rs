@@ -19,10 +19,10 @@ use tokio_tungstenite::{
 use super::{
     admission::Admitted,
     client_sends::ClientSends,
+    client_stream::ClientStream,
     end::End,
     farewell,
     frame_writer::{FrameWriter, Written},
-    heard_stream::HeardStream,
     inbound::Inbound,
 };
 use crate::protocol::{
@@ -30,17 +30,17 @@ use crate::protocol::{
     server_frame::{self, Welcome},
 };
 
-/// Kept per connection while it is idle, so small.
-const READ_BUFFER: usize = 4 * 1024;
-/// Frames are gathered up to this many bytes before they are written.
-const WRITE_BUFFER: usize = 16 * 1024;
+/// Kept per connection while it is idle, so small: [`ClientStream`] is who reads much at a time.
+const READ_BUFFER: usize = 128;
+/// Most bytes of answers to pings that wait for a client that reads nothing; only the last one is kept beyond.
+const MOST_ANSWERS: usize = 4 * 1024;
 /// Frames read before other tasks get their turn.
 const READS_PER_TURN: usize = 64;
 /// A close frame without a code reads as this (RFC 6455 section 7.1.5).
 const NO_CODE: u16 = 1005;
 
 struct Session<S> {
-    socket: WebSocketStream<HeardStream<S>>,
+    socket: WebSocketStream<ClientStream<S>>,
     writer: FrameWriter,
     inbound: Inbound,
     admitted: Admitted,
@@ -61,10 +61,11 @@ where
     let limit = edge.settings.max_message_bytes;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MOST_ANSWERS)
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
-    let heard = HeardStream::new(socket, Arc::clone(admitted.watched().pulse()));
+    let heard = ClientStream::new(socket, Arc::clone(admitted.watched().pulse()));
     let welcome = server_frame::welcome(&Welcome {
         connection_id: connection.id,
         client_id: &connection.client,
@@ -138,6 +139,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let connection = &self.admitted.connection;
         let metrics = &self.admitted.edge.metrics;
+        // The reader grows its buffer for a large message, and would use it for ever after if nothing else held it
+        // when the next one is looked for.
+        let mut _held = None;
         for _ in 0..READS_PER_TURN {
             if !self.reading {
                 return Poll::Pending;
@@ -158,19 +162,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Poll::Ready(Some(Ok(message))) => message,
             };
-            match message {
-                Message::Text(text) => self.reading = self.inbound.text(&text, connection, metrics),
+            match &message {
+                Message::Text(text) => self.reading = self.inbound.text(text, connection, metrics),
                 Message::Binary(_) => {
                     connection.queue.close(CloseReason::Binary);
                     self.reading = false;
                 }
                 Message::Ping(_) => self.inbound.ping(connection, metrics),
                 Message::Close(frame) => {
-                    let code = frame.map_or(NO_CODE, |frame| frame.code.into());
+                    let code = frame.as_ref().map_or(NO_CODE, |frame| frame.code.into());
                     return Poll::Ready(End::ByClient(code));
                 }
                 Message::Pong(_) | Message::Frame(_) => {}
             }
+            _held = Some(message);
         }
         // There may be more in the buffer, and nobody else would wake this task for it.
         cx.waker().wake_by_ref();
