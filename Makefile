@@ -66,7 +66,7 @@ demo: ## On a real Kubernetes: cluster, images, operator, a WscCluster, and mess
 .PHONY: build
 build: ## Every program, statically linked, into target/<host tuple>/release
 	@$(NEED) rust
-	@$(STEP) "build all programs (about 6 min the first time)" $(CARGO_BUILD) --workspace --bins
+	@$(STEP) "build all programs (about 6 min the first time)" $(CARGO_BUILD) --workspace --bins --examples
 
 .PHONY: images
 images: build ## Images wsc-hub, wsc-operator and wsc-redis as OCI tars, loaded into the cluster
@@ -85,6 +85,7 @@ test: build ## Unit and behaviour tests with real sockets and a real redis-serve
 	@$(NEED) redis
 	@$(STEP) "unit tests, source rules and behaviour tests (about 4 min the first time)" \
 	  $(CARGO_TEST) --no-fail-fast --workspace --lib --bins --test source_rules --test hermetic -- $(ARGS)
+	@$(STEP) "examples in the documentation" $(CARGO_TEST) --workspace --doc -- $(ARGS)
 
 .PHONY: e2e
 e2e: e2e-api e2e-cluster ## Everything on a real Kubernetes: e2e-api, then e2e-cluster

@@ -11,6 +11,7 @@
 
 pub mod api_client;
 pub mod child_process;
+pub mod event_reader;
 pub mod hub_fleet;
 pub mod hub_process;
 pub mod kubernetes;

@@ -20,6 +20,15 @@ pub fn built(name: &str) -> Result<PathBuf> {
     bail!("{name} is not built; run: cargo build --release -p {name}")
 }
 
+/// An example of this workspace, found in the build folder of the running test.
+///
+/// # Errors
+/// When it is not built, with the command that builds it.
+pub fn example(name: &str) -> Result<PathBuf> {
+    built(&format!("examples/{name}"))
+        .map_err(|_| anyhow::anyhow!("example {name} is not built; run: cargo build --release --examples"))
+}
+
 /// A program of the system, found on `PATH` or in the folders of administrators' programs.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{auth::AuthError, cluster::ClusterError};
+use crate::{auth::AuthError, cluster::ClusterError, routing::ports::DirectoryError};
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,4 +26,15 @@ pub enum AppError {
     /// The settings are those of token mode, without keys.
     #[error("mode token needs a directory of keys")]
     NoKeys,
+}
+
+/// Why events cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    /// Nobody asked for events.
+    #[error("events are off, set WSC_EVENTS=true")]
+    Off,
+    /// The log cannot be read.
+    #[error(transparent)]
+    Unavailable(#[from] DirectoryError),
 }

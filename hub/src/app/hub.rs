@@ -4,17 +4,21 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::HubBuilder;
+use super::{HubBuilder, error::EventsError};
 use crate::{
     http::{health::Health, routes, service::Service},
     identity::{GroupName, NodeId, UserId},
     protocol::{
         group_answer::{GroupListing, MembershipResult},
         group_payload::MembershipChange,
+        event::EventPosition,
         message::{KickRequest, Message, SendOptions},
         send_result::{BroadcastResult, KickResult, SendResult, UserLocation},
     },
-    routing::ports::{Directory, DirectoryError, NodeRecord},
+    routing::{
+        event_tail::{EventGap, EventTail},
+        ports::{Directory, DirectoryError, NodeRecord},
+    },
     settings::Settings,
 };
 
@@ -116,6 +120,18 @@ impl Hub {
     /// [`DirectoryError`] when the registry cannot be asked.
     pub async fn discover_nodes(&self) -> Result<Vec<NodeRecord>, DirectoryError> {
         self.service.edge.router.nodes().await
+    }
+
+    /// Follows what happens in the cluster, after a place in the log or from now on.
+    ///
+    /// # Errors
+    /// [`EventsError`] when events are off or the log cannot be read.
+    pub async fn events(
+        &self,
+        after: Option<EventPosition>,
+    ) -> Result<(EventTail, Option<EventGap>), EventsError> {
+        let writer = self.service.edge.router.events().ok_or(EventsError::Off)?;
+        Ok(EventTail::open(Arc::clone(writer.log()), after).await?)
     }
 
     /// The node's health now, as in `GET /health`.

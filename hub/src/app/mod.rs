@@ -7,6 +7,7 @@ pub mod hub;
 pub mod hub_builder;
 #[cfg(test)]
 mod hub_test;
+pub mod library_settings;
 pub mod program;
 pub mod shutdown;
 pub mod surroundings;
@@ -14,3 +15,4 @@ pub mod surroundings;
 pub use error::AppError;
 pub use hub::Hub;
 pub use hub_builder::HubBuilder;
+pub use library_settings::BadSettings;

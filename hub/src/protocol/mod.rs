@@ -11,6 +11,7 @@ pub mod group_payload;
 mod json_text;
 pub mod message;
 pub mod presence_changed;
+mod message_builder;
 pub mod send_result;
 pub mod server_frame;
 pub mod wire_frame;

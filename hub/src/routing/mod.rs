@@ -1,6 +1,7 @@
 //! Decisions: who gets a message, through which nodes, and what is answered.
 
 pub mod broadcast;
+pub mod event_tail;
 pub mod event_writer;
 pub mod group_registry;
 pub mod group_send;

@@ -4,6 +4,7 @@
 //! runs the connection ([`session_loop`]) until [`farewell`]. [`heartbeat`] sweeps over all of them.
 
 pub mod admission;
+mod announce;
 pub mod backend;
 pub mod client_address;
 pub mod client_sends;

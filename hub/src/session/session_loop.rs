@@ -89,7 +89,10 @@ where
         None => {
             edge.metrics.opened.inc();
             tracing::debug!(connection = %connection.id, user = %connection.user, "connected");
-            poll_fn(|cx| session.poll(cx)).await
+            edge.announce_connected(&connection);
+            let end = poll_fn(|cx| session.poll(cx)).await;
+            edge.announce_disconnected(&connection, &end);
+            end
         }
     };
     let queue = &connection.queue;

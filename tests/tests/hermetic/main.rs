@@ -7,6 +7,7 @@ mod connecting;
 mod control_api;
 mod crash;
 mod dev_mode;
+mod embedded;
 mod environment;
 mod frames;
 mod health;

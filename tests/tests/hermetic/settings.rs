@@ -28,7 +28,8 @@ async fn all_mistakes_are_listed_at_once_with_exit_64() -> Result<()> {
         .set("WSC_KEY_PREFIX", "a{b}")
         .set("WSC_API_KEYS_DIR", "/no/such/folder")
         .set("WSC_LOG_FORMAT", "xml")
-        .set("WSC_EVENTS", "true");
+        .set("WSC_EVENTS", "maybe")
+        .set("WSC_DRAIN_RATE", "7");
     let said = refused(options).await?;
     for name in [
         "WSC_NODE_ID",
@@ -41,6 +42,7 @@ async fn all_mistakes_are_listed_at_once_with_exit_64() -> Result<()> {
         "WSC_API_KEYS_DIR",
         "WSC_LOG_FORMAT",
         "WSC_EVENTS",
+        "WSC_DRAIN_RATE",
     ] {
         assert!(said.contains(name), "{name} is not named in:\n{said}");
     }
