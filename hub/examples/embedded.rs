@@ -32,7 +32,8 @@ async fn main() -> anyhow::Result<()> {
     // Development: clients are taken for whoever they say they are. With WSC_AUTH_MODE=token they bring a JWT.
     let defaults = [("WSC_AUTH_MODE", "trusted"), ("WSC_CLIENT_ADDR", "127.0.0.1:8080")];
     let given = std::env::vars().filter(|(name, _)| name.starts_with("WSC_"));
-    let variables = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(given);
+    let variables =
+        defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(given);
     let settings = Hub::settings(variables)?;
     let address = settings.client_addr;
     let hub = Arc::new(Hub::builder(settings).without_listeners().start().await?);

@@ -62,7 +62,9 @@ impl EventReader {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 if line.len() > 1 {
                     let text = String::from_utf8_lossy(&line).into_owned();
-                    return serde_json::from_str(&text).map(Some).with_context(|| format!("not JSON: {text}"));
+                    return serde_json::from_str(&text)
+                        .map(Some)
+                        .with_context(|| format!("not JSON: {text}"));
                 }
             }
             match self.response.chunk().await? {

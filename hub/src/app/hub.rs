@@ -9,9 +9,9 @@ use crate::{
     http::{health::Health, routes, service::Service},
     identity::{GroupName, NodeId, UserId},
     protocol::{
+        event::EventPosition,
         group_answer::{GroupListing, MembershipResult},
         group_payload::MembershipChange,
-        event::EventPosition,
         message::{KickRequest, Message, SendOptions},
         send_result::{BroadcastResult, KickResult, SendResult, UserLocation},
     },
