@@ -157,6 +157,18 @@ impl ChildProcess {
         kill_process(pid, signal).with_context(|| format!("cannot signal {} ({})", self.name, self.pid))
     }
 
+    /// Memory that it holds now, in bytes (the kernel's `VmRSS`).
+    ///
+    /// # Errors
+    /// When the process is gone, or this is not Linux.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.pid);
+        let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")?;
+        Ok(kib * 1024)
+    }
+
     /// Waits for the end.
     ///
     /// # Errors

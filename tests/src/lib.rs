@@ -7,7 +7,7 @@
 //! - [`program`], [`child_process`], [`scratch_dir`]: running programs and giving them files.
 //! - [`redis_server`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
-//! - [`ws_client`], [`reconnecting_client`], [`api_client`], [`tokens`]: what talks to it.
+//! - [`ws_client`], [`raw_ws`], [`reconnecting_client`], [`api_client`], [`tokens`]: what talks to it.
 
 pub mod api_client;
 pub mod child_process;
@@ -17,6 +17,7 @@ pub mod hub_process;
 pub mod kubernetes;
 pub mod lone_hub;
 pub mod program;
+pub mod raw_ws;
 pub mod reconnecting_client;
 pub mod redis_server;
 pub mod rust_source;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{get, post, put},
+    routing::{any, get, post, put},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 
 /// What clients may reach: nothing here sends, kicks or lists.
 pub fn for_clients(service: &Arc<Service>) -> Router {
-    finish(Router::new().route("/ws", get(websocket::upgrade)), service)
+    finish(Router::new().route("/ws", any(websocket::upgrade)), service)
 }
 
 /// What the backend and the operator may reach.

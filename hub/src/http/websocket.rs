@@ -40,7 +40,7 @@ pub(super) async fn upgrade(State(service): State<Arc<Service>>, request: Reques
 }
 
 async fn decide(edge: &Arc<Edge>, mut request: Request) -> Result<Response, Problem> {
-    // A route for GET answers HEAD too, but a handshake is a GET (RFC 6455 section 4.2.1).
+    // Asked here and not by the route: one for GET would answer HEAD too (RFC 6455 section 4.2.1).
     if request.method() != Method::GET {
         return Err(Problem::new(ErrorCode::BadRequest, "a WebSocket begins with GET")
             .with_status(StatusCode::METHOD_NOT_ALLOWED)

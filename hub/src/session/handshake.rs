@@ -1,6 +1,11 @@
 //! What a request to connect says: query, headers and subprotocols, read without deciding anything. Pure.
 
-use http::{HeaderMap, HeaderName, Uri, header};
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{GeneralPurpose, general_purpose::PAD},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use percent_encoding::percent_decode_str;
 
 use crate::protocol::error_code::ErrorCode;
@@ -9,6 +14,9 @@ use crate::protocol::error_code::ErrorCode;
 pub const SUBPROTOCOL: &str = "wsc.v1";
 /// Begins a subprotocol that carries a token: browsers can set no header.
 const BEARER_SUBPROTOCOL: &str = "bearer.";
+/// Of `Sec-WebSocket-Key`.
+const KEY_ENCODING: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 /// Documented, but not in this release.
 const NOT_BUILT: [&str; 3] = ["groups", "session", "offset"];
 
@@ -154,7 +162,7 @@ fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Vec<&'a str>, 
     headers.get_all(name).iter().map(text).collect()
 }
 
-/// Checks that a request is a WebSocket handshake (RFC 6455 section 4.2.1) and returns its key.
+/// Checks that a request is a WebSocket handshake (RFC 6455 section 4.2.1) and returns its key, 24 characters.
 ///
 /// # Errors
 /// [`Refusal`] naming the header that is wrong.
@@ -166,16 +174,37 @@ pub fn websocket_key(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     if !names(header::CONNECTION, "upgrade") || !names(header::UPGRADE, "websocket") {
         return Err(Refusal::bad("this is a WebSocket endpoint: connect with an upgrade to websocket"));
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], |key| key.as_bytes());
-    // 16 bytes in base64.
-    let good = key.len() == 24 && key.ends_with(b"==");
-    if good { Ok(key) } else { Err(Refusal::bad("Sec-WebSocket-Key must be 16 bytes in base64")) }
+    if sole(headers, &header::HOST).is_none() {
+        return Err(Refusal::bad("a request has one Host header"));
+    }
+    // What comes behind the head would be taken for frames.
+    let empty = |length: &HeaderValue| length.as_bytes() == b"0";
+    if headers.contains_key(header::TRANSFER_ENCODING)
+        || !headers.get_all(header::CONTENT_LENGTH).iter().all(empty)
+    {
+        return Err(Refusal::bad("a WebSocket handshake has no body"));
+    }
+    let key = sole(headers, &header::SEC_WEBSOCKET_KEY).unwrap_or_default();
+    // Its padding is checked, its last bits are not: some clients leave chance in them.
+    let mut nonce = [0; 18];
+    let decoded = KEY_ENCODING.decode_slice(key, &mut nonce);
+    if key.len() == 24 && decoded == Ok(16) {
+        Ok(key)
+    } else {
+        Err(Refusal::bad("one Sec-WebSocket-Key of 16 bytes in base64 is needed"))
+    }
 }
 
 /// Whether the client speaks the one version there is (RFC 6455 section 4.4).
 #[must_use]
 pub fn is_version_13(headers: &HeaderMap) -> bool {
-    headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version.as_bytes() == b"13")
+    sole(headers, &header::SEC_WEBSOCKET_VERSION) == Some(b"13")
+}
+
+/// The value of a header that must not come twice (RFC 6455 section 11.3).
+fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
 }
 
 #[cfg(test)]
@@ -267,18 +296,29 @@ mod tests {
         let whole = [
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "WebSocket"),
-            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("host", "hub.example"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZR=="),
             ("sec-websocket-version", "13"),
         ];
         let map = |headers: Headers<'_>| -> HeaderMap {
             headers.iter().map(|(n, v)| (HeaderName::from_static(n), v.parse().unwrap())).collect()
         };
         assert!(websocket_key(&map(&whole)).is_ok() && is_version_13(&map(&whole)));
-        for missing in 0..3 {
+        for missing in 0..4 {
             let headers: Vec<_> =
                 whole.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, h)| *h).collect();
             assert!(websocket_key(&map(&headers)).is_err(), "{missing}");
         }
-        assert!(!is_version_13(&map(&whole[..3])));
+        assert!(!is_version_13(&map(&whole[..4])));
+        for more in [
+            ("host", "other.example"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            let mut headers = map(&whole);
+            headers.append(more.0, more.1.parse().unwrap());
+            assert!(websocket_key(&headers).is_err(), "{more:?}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod health;
 mod limits;
 mod redis_credentials;
 mod redis_loss;
+mod rfc6455;
 mod secrecy;
 mod settings;
 mod shutdown;
