@@ -91,6 +91,12 @@ impl ChildProcess {
         Ok(Self { name: name.to_owned(), child, pid, stdout, stderr })
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// All it wrote to standard output until now.
     #[must_use]
     pub fn stdout(&self) -> String {

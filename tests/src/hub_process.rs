@@ -124,6 +124,12 @@ impl HubProcess {
         &mut self.process
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// All it wrote until now, logs included.
     #[must_use]
     pub fn output(&self) -> String {

@@ -8,9 +8,11 @@
 //! - [`redis_server`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
 //! - [`ws_client`], [`raw_ws`], [`reconnecting_client`], [`api_client`], [`tokens`]: what talks to it.
+//! - [`ws_client`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`scrape`], [`tokens`]: what talks to it.
 
 pub mod api_client;
 pub mod child_process;
+pub mod client_socket;
 pub mod event_reader;
 pub mod hub_fleet;
 pub mod hub_process;
@@ -21,6 +23,7 @@ pub mod raw_ws;
 pub mod reconnecting_client;
 pub mod redis_server;
 pub mod rust_source;
+pub mod scrape;
 pub mod scratch_dir;
 pub mod source_rule;
 pub mod source_tree;

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::{auth::AuthError, cluster::ClusterError, routing::ports::DirectoryError};
+use crate::{
+    auth::AuthError, cluster::ClusterError, routing::ports::DirectoryError, settings::BadHotSettings,
+};
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,9 @@ pub enum AppError {
     /// The cluster's settings cannot work.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The file of hot settings is not good.
+    #[error("hot settings: {0}")]
+    Hot(#[from] BadHotSettings),
     /// The settings are those of token mode, without keys.
     #[error("mode token needs a directory of keys")]
     NoKeys,

@@ -2,19 +2,27 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::Semaphore,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{AppError, Hub};
+use super::{AppError, Hub, hot_reload};
 use crate::{
     auth::{ApiKeys, Authenticator},
     cluster::{self, BusCounters, ClusterParts, ClusterSettings},
-    http::{events::READERS, routes, server::Server, service::Service},
+    http::{
+        events::READERS,
+        routes,
+        server::{BACKLOG, Server},
+        service::Service,
+    },
     local::connection_table::ConnectionTable,
     observe::{ClusterCounts, Metrics},
     routing::{event_writer::EventWriter, ports::Inbound, router::Router},
-    session::edge::Edge,
-    settings::{AuthMode, DEV_API_KEY, Settings},
+    session::{edge::Edge, queue_keeper},
+    settings::{AuthMode, DEV_API_KEY, Hot, HotFile, Settings},
 };
 
 /// Time for the next request on a socket of the API listener: backends keep theirs open.
@@ -70,11 +78,12 @@ impl HubBuilder {
         if api_keys.is_empty() {
             tracing::warn!("no API key is loaded: the API answers 401 to everyone");
         }
+        let hot = Arc::new(Hot::new(settings.hot.clone()));
+        if let Some(path) = &settings.hot_settings_file {
+            hot.apply(HotFile::read(path, &settings.hot)?);
+        }
         let listeners = match self.listen {
-            true => Some((
-                listen("clients", settings.client_addr).await?,
-                listen("the api", settings.api_addr).await?,
-            )),
+            true => Some((listen("clients", settings.client_addr)?, listen("the api", settings.api_addr)?)),
             false => None,
         };
         let addresses = listeners.as_ref().map(|((_, client), (_, api))| (*client, *api));
@@ -85,26 +94,32 @@ impl HubBuilder {
         let local = Arc::new(ConnectionTable::default());
         let events = settings.events.then(|| Arc::new(EventWriter::new(events)));
         let router =
-            Router::new(Arc::clone(&local), bus, Arc::clone(&directory), events.clone(), settings.max_groups);
-        let edge =
-            Edge::new(Arc::clone(&settings), Arc::clone(&router), authenticator, Arc::new(Metrics::new()));
+            Router::new(local, bus, Arc::clone(&directory), events.clone(), settings.max_groups);
+        let metrics = Arc::new(Metrics::new());
+        let edge = Edge::new(Arc::clone(&settings), hot, Arc::clone(&router), authenticator, metrics);
 
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
         let inbound: Arc<dyn Inbound> = Arc::clone(&router) as Arc<dyn Inbound>;
-        let connections = Arc::new(move || u64::try_from(local.len()).unwrap_or(u64::MAX));
-        cluster_tasks.run(inbound, connections, &background, stop.clone());
+        let traffic = Arc::clone(&edge.traffic);
+        cluster_tasks.run(inbound, Arc::new(move || traffic.load()), &background, stop.clone());
         let (registering, stopped) = (Arc::clone(&router), stop.clone());
         background.spawn(async move { registering.registry().run(stopped).await });
         let (groups, stopped) = (Arc::clone(router.groups()), stop.clone());
         background.spawn(async move { groups.run(stopped).await });
         let (remembering, every, stopped) = (Arc::clone(&router), settings.heartbeat_interval, stop.clone());
         background.spawn(async move { remembering.remember_nodes(every, stopped).await });
+        let (budget, connections) = (Arc::clone(&edge.queue_budget), Arc::clone(router.local()));
+        background.spawn(queue_keeper::run(budget, connections, stop.clone()));
+        background.spawn(Arc::clone(&edge.traffic).run(stop.clone()));
         background.spawn(Arc::clone(&edge.heartbeat).run(stop.clone()));
         if let Some(events) = events.clone() {
             let stopped = stop.clone();
             background.spawn(async move { events.run(stopped).await });
         }
         background.spawn(Arc::clone(&api_keys).run(stop.clone()));
+        if let Some(path) = settings.hot_settings_file.clone() {
+            background.spawn(hot_reload::run(path, Arc::clone(&edge), stop.clone()));
+        }
         if let Some(authenticator) = &edge.authenticator {
             background.spawn(Arc::clone(authenticator).run(stop.clone()));
         }
@@ -123,12 +138,16 @@ impl HubBuilder {
                 listener: client,
                 router: routes::for_clients(&service),
                 header_timeout: settings.handshake_timeout,
+                pace: Some(Arc::clone(&service.edge.hot)),
+                metrics: Arc::clone(&service.edge.metrics),
                 sockets: sockets.clone(),
             };
             let api = Server {
                 listener: api,
                 router: routes::for_backends(&service),
                 header_timeout: API_IDLE,
+                pace: None,
+                metrics: Arc::clone(&service.edge.metrics),
                 sockets: sockets.clone(),
             };
             sockets.spawn(client.run(stop_serving.clone()));
@@ -138,9 +157,16 @@ impl HubBuilder {
     }
 }
 
-async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
     let failed = |error| AppError::Listen { what, address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let bind = |socket: TcpSocket| {
+        // A node that starts again takes its port over while old connections still linger (TIME_WAIT).
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = socket.and_then(bind).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

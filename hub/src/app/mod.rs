@@ -3,6 +3,7 @@
 //! [`hub::Hub`] is the library's face, [`program`] the shipped binary around it.
 
 pub mod error;
+mod hot_reload;
 pub mod hub;
 pub mod hub_builder;
 #[cfg(test)]

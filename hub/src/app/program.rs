@@ -51,7 +51,7 @@ fn refuse(problems: &[String]) -> ExitCode {
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {
-    observe::init_logs(&settings.log);
+    observe::init_logs(&settings.hot.log_directives, settings.log_format);
     // A provider that is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -71,7 +71,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         redis,
         mode = ?settings.auth.mode,
-        max_connections = settings.max_connections,
+        max_connections = settings.hot.max_connections,
         "starting"
     );
     let hub = Hub::builder(settings).start().await?;

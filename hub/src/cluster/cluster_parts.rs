@@ -8,7 +8,7 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BusCounters, ClusterSettings, ConnectionCount, MemoryCluster,
+    BusCounters, ClusterSettings, LoadSource, MemoryCluster,
     batcher::BatchLimits,
     bus_reader::{BusReader, RemoteReply},
     event_stream::EventStream,
@@ -166,20 +166,20 @@ impl ClusterTasks {
         Self(Tasks::Memory(tasks))
     }
 
-    /// Starts everything on `tracker`. `connections` counts the open connections of this node, for its record. When
+    /// Starts everything on `tracker`. `load` says what this node carries, for its record. When
     /// `shutdown` is cancelled the node gives its lease up and cleans up after itself for at most 2 s; its sessions are
     /// to be closed before.
     #[expect(clippy::needless_pass_by_value, reason = "the tasks keep it, as they keep the rest")]
     pub fn run(
         self,
         inbound: Arc<dyn Inbound>,
-        connections: ConnectionCount,
+        load: LoadSource,
         tracker: &TaskTracker,
         shutdown: CancellationToken,
     ) {
         match self.0 {
-            Tasks::Redis(tasks) => tasks.run(&inbound, connections, tracker, shutdown),
-            Tasks::Memory(tasks) => tasks.run(&inbound, connections, tracker, shutdown),
+            Tasks::Redis(tasks) => tasks.run(&inbound, load, tracker, shutdown),
+            Tasks::Memory(tasks) => tasks.run(&inbound, load, tracker, shutdown),
         }
     }
 }
@@ -201,11 +201,11 @@ impl RedisTasks {
     fn run(
         self,
         inbound: &Arc<dyn Inbound>,
-        connections: ConnectionCount,
+        load: LoadSource,
         tracker: &TaskTracker,
         shutdown: CancellationToken,
     ) {
-        self.source.count_with(connections);
+        self.source.load_from(load);
         // The connections outlive the rest, because leaving needs them.
         let unlink = CancellationToken::new();
         for link in [self.commands, self.publishing] {

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BusCounters, ClusterError, ClusterParts, ClusterSettings, ClusterTasks, ConnectionCount,
+    BusCounters, ClusterError, ClusterParts, ClusterSettings, ClusterTasks, LoadSource,
     cluster_parts::first_instance,
     event_ring::EventRing,
     node_record::RecordSource,
@@ -129,11 +129,11 @@ impl MemoryTasks {
     pub(super) fn run(
         self,
         inbound: &Arc<dyn Inbound>,
-        connections: ConnectionCount,
+        load: LoadSource,
         tracker: &TaskTracker,
         shutdown: CancellationToken,
     ) {
-        self.member.source.count_with(connections);
+        self.member.source.load_from(load);
         for worker in self.workers {
             tracker.spawn(worker.run(Arc::clone(inbound), shutdown.clone()));
         }

@@ -39,4 +39,4 @@ pub use bus_counters::{BusCounters, Counter};
 pub use cluster_parts::{ClusterError, ClusterParts, ClusterTasks, build};
 pub use cluster_settings::{ClusterSettings, RedisSettings};
 pub use memory::MemoryCluster;
-pub use node_record::ConnectionCount;
+pub use node_record::LoadSource;

@@ -8,18 +8,18 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::ClusterSettings;
 use crate::{
     identity::Incarnation,
-    routing::ports::{NodeRecord, NodeStatus},
+    routing::ports::{NodeLoad, NodeRecord, NodeStatus},
 };
 
-/// Counts the open connections of this node.
-pub type ConnectionCount = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Says what this node carries.
+pub type LoadSource = Arc<dyn Fn() -> NodeLoad + Send + Sync>;
 
-/// Facts of the node: most never change, the status and the count of connections do.
+/// Facts of the node: most never change, the status and the load do.
 pub(super) struct RecordSource {
     settings: ClusterSettings,
     started_at: String,
     status: Mutex<NodeStatus>,
-    connections: OnceLock<ConnectionCount>,
+    load: OnceLock<LoadSource>,
 }
 
 impl RecordSource {
@@ -28,14 +28,14 @@ impl RecordSource {
             settings,
             started_at: now_text(),
             status: Mutex::new(NodeStatus::Active),
-            connections: OnceLock::new(),
+            load: OnceLock::new(),
         }
     }
 
-    /// Says who counts; before it a record says 0.
-    pub(super) fn count_with(&self, connections: ConnectionCount) {
+    /// Says who knows the load; before it a record says 0.
+    pub(super) fn load_from(&self, load: LoadSource) {
         // Set once, by the one who starts the cluster.
-        let _ = self.connections.set(connections);
+        let _ = self.load.set(load);
     }
 
     pub(super) fn set_status(&self, status: NodeStatus) {
@@ -45,6 +45,7 @@ impl RecordSource {
     /// The record as of now.
     pub(super) fn record(&self, incarnation: Incarnation) -> NodeRecord {
         let settings = &self.settings;
+        let load = self.load.get().map_or_else(NodeLoad::default, |load| load());
         NodeRecord {
             id: settings.node.clone(),
             incarnation,
@@ -53,7 +54,10 @@ impl RecordSource {
             port: settings.client_port,
             api_port: settings.api_port,
             status: *self.status.lock(),
-            connections: self.connections.get().map_or(0, |count| count()),
+            connections: load.connections,
+            users: load.users,
+            groups: load.groups,
+            messages_per_second: load.messages_per_second,
             version: settings.version.clone(),
             zone: settings.zone.clone(),
             started_at: self.started_at.clone(),

@@ -30,6 +30,12 @@ pub struct AdminStatus {
     pub connections: usize,
     /// Most connections that are taken.
     pub max_connections: usize,
+    /// SHA-256 of the file of hot settings that is applied, in hexadecimal; absent without a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_hash: Option<String>,
+    /// Why the file as it is now is not applied, every mistake in it; absent while it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_error: Option<String>,
     /// UID of the pod; empty outside Kubernetes.
     pub pod_uid: String,
     /// The node.
@@ -43,6 +49,7 @@ pub struct AdminStatus {
 pub(super) async fn status(_: AdminCaller, State(service): State<Arc<Service>>) -> Json<AdminStatus> {
     let edge = &service.edge;
     let registration = edge.router.registration();
+    let hot = edge.hot.file();
     let left = registration.lease_expires.filter(|_| registration.registered).map(|expires| {
         let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
         u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
@@ -57,7 +64,9 @@ pub(super) async fn status(_: AdminCaller, State(service): State<Arc<Service>>) 
             RedisState::Embedded | RedisState::Up => None,
         },
         connections: edge.router.local().len(),
-        max_connections: edge.seats.most(),
+        max_connections: edge.hot.now().max_connections,
+        hot_hash: hot.applied.clone(),
+        hot_error: hot.error.as_ref().map(ToString::to_string),
         pod_uid: edge.settings.pod_uid.clone(),
         node_id: registration.instance.node,
         incarnation: registration.instance.incarnation,

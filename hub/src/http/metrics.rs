@@ -15,11 +15,19 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoRes
     let left = registration.lease_expires.filter(|_| registration.registered);
     let gauges = Gauges {
         connections: count(edge.router.local().len()),
-        max_connections: count(edge.seats.most()),
+        max_connections: count(edge.hot.now().max_connections),
         users: count(edge.router.local().users()),
         groups: count(edge.router.groups().roster().groups()),
         memberships: count(edge.router.groups().roster().memberships()),
         unsettled_groups: count(edge.router.groups().unsettled()),
+        queued_frames: count(edge.queue_budget.frames()),
+        queued_bytes: count(edge.queue_budget.bytes()),
+        queue_memory_bytes: count(edge.queue_budget.limit()),
+        // Nothing waits most of the time, and then nobody has to be asked.
+        largest_queue_bytes: match edge.queue_budget.bytes() {
+            0 => 0,
+            _ => count(edge.router.local().largest_queue()),
+        },
         unsettled: count(edge.router.registry().unsettled()),
         registered: registration.registered,
         redis_up: match registration.redis {

@@ -1,5 +1,6 @@
 //! Routes: the client listener, the API listener, and how both are served.
 
+mod accept_pace;
 pub mod admin;
 pub mod api_key;
 pub mod events;
@@ -9,11 +10,13 @@ pub mod loopback_host;
 pub mod messages;
 pub mod metrics;
 pub mod nodes;
+pub mod patient_stream;
 pub mod problem;
 pub mod request_body;
 pub mod routes;
 pub mod server;
 pub mod service;
+pub mod stats;
 pub mod unbuilt;
 pub mod users;
 pub mod websocket;

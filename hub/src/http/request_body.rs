@@ -28,7 +28,7 @@ impl FromRequest<Arc<Service>> for RequestBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
-        let limit = service.edge.settings.max_message_bytes.saturating_add(ENVELOPE);
+        let limit = service.edge.hot.now().limits.max_message_bytes.saturating_add(ENVELOPE);
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         if announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > limit as u64) {
             // A client that asks first has not sent anything yet.
@@ -37,10 +37,16 @@ impl FromRequest<Arc<Service>> for RequestBody {
             }
             return Err(too_large(limit));
         }
-        match tokio::time::timeout(PATIENCE, read(request.into_body(), limit)).await {
-            Ok(read) => read.map(Self),
-            Err(_) => Err(Problem::new(ErrorCode::BadRequest, "the body did not come in 30 s")
-                .with_status(StatusCode::REQUEST_TIMEOUT)),
+        read_within(request.into_body(), limit, PATIENCE).await.map(Self)
+    }
+}
+
+async fn read_within(body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
+    match tokio::time::timeout(patience, read(body, limit)).await {
+        Ok(read) => read,
+        Err(_) => {
+            let detail = format!("the body did not come in {} s", patience.as_secs_f64());
+            Err(Problem::new(ErrorCode::BadRequest, detail).with_status(StatusCode::REQUEST_TIMEOUT))
         }
     }
 }
@@ -75,4 +81,35 @@ async fn discard(mut parts: BodyDataStream) {
 
 fn too_large(limit: usize) -> Problem {
     Problem::new(ErrorCode::PayloadTooLarge, format!("a body may have at most {limit} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+    use futures::stream;
+
+    use super::*;
+
+    type Part = Result<&'static str, std::io::Error>;
+
+    #[tokio::test]
+    async fn a_body_is_bounded_in_bytes_and_in_time() {
+        let patience = Duration::from_millis(200);
+        let whole = Body::from_stream(stream::iter([Part::Ok("abc"), Part::Ok("def")]));
+        assert_eq!(read_within(whole, 6, patience).await.unwrap(), b"abcdef");
+        let large = Body::from_stream(stream::iter([Part::Ok("abc"), Part::Ok("defg")]));
+        let refused = read_within(large, 6, patience).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), 413);
+        let drip = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Part::Ok("a"), ()))
+        });
+        let refused = read_within(Body::from_stream(drip), 1000, patience).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), 408);
+        let cut = Body::from_stream(stream::iter([
+            Part::Ok("a"),
+            Part::Err(std::io::ErrorKind::ConnectionReset.into()),
+        ]));
+        assert_eq!(read_within(cut, 6, patience).await.unwrap_err().into_response().status(), 400);
+    }
 }

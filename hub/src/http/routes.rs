@@ -10,6 +10,7 @@ use axum::{
 use super::{
     admin, events, groups, health, loopback_host, messages, metrics, nodes,
     service::Service,
+    stats,
     unbuilt::{self, no_such_method, no_such_path},
     users, websocket,
 };
@@ -32,6 +33,7 @@ pub fn for_backends(service: &Arc<Service>) -> Router {
         .route("/v1/events", get(events::events))
         .route("/v1/nodes", get(nodes::nodes))
         .route("/nodes", get(nodes::nodes))
+        .route("/v1/stats", get(stats::stats))
         .route("/admin/status", get(admin::status))
         .route("/metrics", get(metrics::metrics));
     finish(unbuilt::add_to(router), service)

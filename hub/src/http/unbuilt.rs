@@ -13,11 +13,10 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use super::{problem::Problem, service::Service};
 use crate::protocol::error_code::ErrorCode;
 
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 6] = [
     "/v1/messages",
     "/v1/users/{user}/ban",
     "/v1/users/{user}/revoke",
-    "/v1/stats",
     "/admin/drain",
     "/admin/rebalance",
     "/openapi.json",

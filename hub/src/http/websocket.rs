@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{problem::Problem, service::Service};
+use super::{patient_stream::PatientStream, problem::Problem, service::Service};
 use crate::{
     protocol::error_code::ErrorCode,
     session::{
@@ -34,7 +34,8 @@ pub(super) async fn upgrade(State(service): State<Arc<Service>>, request: Reques
         Ok(response) => response,
         Err(problem) => {
             edge.metrics.refused(problem.code().as_str());
-            problem.into_response()
+            // The next attempt comes on a new socket, so that the accept rate bounds attempts too.
+            problem.with_header(header::CONNECTION, HeaderValue::from_static("close")).into_response()
         }
     }
 }
@@ -99,10 +100,10 @@ async fn run(on_upgrade: OnUpgrade, patience: Duration, mut admitted: Admitted) 
         admitted.leave().await;
         return;
     };
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<PatientStream<TcpStream>>>() {
         // The plain socket spares each read and write a virtual call, and hyper's buffers their memory.
         Ok(parts) => {
-            let (socket, leftover) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            let (socket, leftover) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
             drop(parts.read_buf);
             session_loop::run(socket, leftover, admitted).await;
         }

@@ -1,10 +1,11 @@
 //! One client connection as the rest of the hub sees it.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
     memberships::Memberships,
     outbound_queue::{OutboundQueue, QueueLimits},
+    queue_budget::QueueBudget,
 };
 use crate::identity::{ClientId, ConnectionId, UserId};
 
@@ -40,5 +41,12 @@ impl Connection {
     ) -> Self {
         let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
         Self { id, user, client, remote_address, connected_at, queue, groups }
+    }
+
+    /// The same with a queue that counts against a budget.
+    #[must_use]
+    pub fn within(mut self, budget: Arc<QueueBudget>) -> Self {
+        self.queue = self.queue.within(budget);
+        self
     }
 }

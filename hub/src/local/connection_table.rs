@@ -115,6 +115,13 @@ impl ConnectionTable {
         (0..self.shard_count()).flat_map(|shard| self.of_shard(shard)).collect()
     }
 
+    /// Bytes that wait in the largest queue. Asks every queue, shard by shard.
+    #[must_use]
+    pub fn largest_queue(&self) -> usize {
+        let largest = |shard: usize| self.of_shard(shard).iter().map(|c| c.queue.held()).max();
+        (0..self.shard_count()).filter_map(largest).max().unwrap_or(0)
+    }
+
     /// Number of connections.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -9,3 +9,4 @@ pub mod group_members;
 pub mod group_roster;
 pub mod memberships;
 pub mod outbound_queue;
+pub mod queue_budget;

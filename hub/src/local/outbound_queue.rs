@@ -2,15 +2,16 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use parking_lot::Mutex;
 
-use super::delivery_tally::Receipt;
+use super::{delivery_tally::Receipt, queue_budget::QueueBudget};
 use crate::protocol::{close_reason::CloseReason, wire_frame::WireFrame};
 
-/// How much may wait for one client. A queue that would pass either bound is closed with
+/// How much may wait for one client, what its session has taken but not written included. A queue that would pass either bound is closed with
 /// [`CloseReason::TooSlow`] and what waits in it is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
@@ -53,6 +54,8 @@ pub enum Taken {
 struct State {
     frames: VecDeque<Outbound>,
     bytes: usize,
+    /// Frames and bytes that the session took and has not come back from writing.
+    in_hand: (usize, usize),
     closing: Option<CloseReason>,
     gone: bool,
     dropped: usize,
@@ -60,6 +63,16 @@ struct State {
 }
 
 impl State {
+    /// Empties the queue; the frames are to be dropped outside the lock, since their receipts wake other tasks.
+    /// Returns also what is no longer to be counted, in frames and bytes: a session that is told to stop gives up at
+    /// once what it has in hand.
+    fn empty(&mut self) -> (VecDeque<Outbound>, (usize, usize)) {
+        let frames = std::mem::take(&mut self.frames);
+        let (in_hand, in_hand_bytes) = std::mem::take(&mut self.in_hand);
+        let counted = (frames.len() + in_hand, std::mem::take(&mut self.bytes) + in_hand_bytes);
+        (frames, counted)
+    }
+
     fn close(&mut self, reason: CloseReason) -> Option<Waker> {
         self.closing = Some(reason);
         self.waker.take()
@@ -77,6 +90,7 @@ impl State {
 #[derive(Debug)]
 pub struct OutboundQueue {
     limits: QueueLimits,
+    budget: Option<Arc<QueueBudget>>,
     state: Mutex<State>,
 }
 
@@ -84,7 +98,20 @@ impl OutboundQueue {
     /// An empty queue.
     #[must_use]
     pub fn new(limits: QueueLimits) -> Self {
-        Self { limits, state: Mutex::default() }
+        Self { limits, budget: None, state: Mutex::default() }
+    }
+
+    /// The same, counting against a budget. The queue must be empty.
+    #[must_use]
+    pub fn within(mut self, budget: Arc<QueueBudget>) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    fn release(&self, (frames, bytes): (usize, usize)) {
+        if let Some(budget) = &self.budget {
+            budget.release(frames, bytes);
+        }
     }
 
     /// Queues a frame.
@@ -97,12 +124,18 @@ impl OutboundQueue {
             return Err(Refused::Closed);
         }
         let bytes = state.bytes.saturating_add(frame.len());
-        let (waker, dropped) = if bytes > self.limits.bytes || state.frames.len() >= self.limits.messages {
-            state.bytes = 0;
-            let dropped = std::mem::take(&mut state.frames);
+        let (frames_in_hand, bytes_in_hand) = state.in_hand;
+        let full = bytes.saturating_add(bytes_in_hand) > self.limits.bytes
+            || state.frames.len() + frames_in_hand >= self.limits.messages;
+        let (waker, dropped) = if full {
+            let (dropped, counted) = state.empty();
+            self.release(counted);
             state.dropped = dropped.len() + 1;
             (state.close(CloseReason::TooSlow), Some(dropped))
         } else {
+            if let Some(budget) = &self.budget {
+                budget.charge(frame.len());
+            }
             state.bytes = bytes;
             state.frames.push_back(Outbound { frame, receipt });
             (state.waker.take(), None)
@@ -132,6 +165,23 @@ impl OutboundQueue {
         true
     }
 
+    /// Closes at once: what waits is dropped. The first reason wins; returns whether it was this one.
+    pub fn close_dropping(&self, reason: CloseReason) -> bool {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.gone {
+            return false;
+        }
+        let (dropped, counted) = state.empty();
+        self.release(counted);
+        state.dropped = dropped.len();
+        let waker = state.close(reason);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
     /// Queues a last frame, if any, then closes, with no frame of others between. Returns whether the connection
     /// was open until now.
     pub fn close_with(&self, last: Option<WireFrame>, reason: CloseReason) -> bool {
@@ -140,6 +190,9 @@ impl OutboundQueue {
             return false;
         }
         if let Some(frame) = last {
+            if let Some(budget) = &self.budget {
+                budget.charge(frame.len());
+            }
             state.bytes = state.bytes.saturating_add(frame.len());
             state.frames.push_back(Outbound { frame, receipt: None });
         }
@@ -152,11 +205,12 @@ impl OutboundQueue {
     }
 
     /// Exchanges all queued frames for `into`, which is empty: its room is where the next frames wait. When there
-    /// are none, says why to close, or waits.
+    /// are none, says why to close, or waits. To ask again is to say that what was given before is written.
     pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut VecDeque<Outbound>) -> Poll<Taken> {
         let mut state = self.state.lock();
+        self.release(std::mem::take(&mut state.in_hand));
         if !state.frames.is_empty() {
-            state.bytes = 0;
+            state.in_hand = (state.frames.len(), std::mem::take(&mut state.bytes));
             std::mem::swap(&mut state.frames, into);
             return Poll::Ready(Taken::Frames);
         }
@@ -188,23 +242,37 @@ impl OutboundQueue {
     pub fn abandon(&self) {
         let mut state = self.state.lock();
         state.gone = true;
-        state.bytes = 0;
-        let dropped = std::mem::take(&mut state.frames);
+        let (dropped, counted) = state.empty();
+        self.release(counted);
         drop(state);
         drop(dropped);
     }
 
-    /// Frames that were thrown away because a bound was passed, the one that passed it included.
+    /// Frames that were thrown away because a bound was passed, the one that passed the queue's own included.
     #[must_use]
     pub fn dropped(&self) -> usize {
         self.state.lock().dropped
     }
 
-    /// Frames and payload bytes that wait.
+    /// Payload bytes that wait, those that the session has taken and not written included.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let state = self.state.lock();
+        state.bytes + state.in_hand.1
+    }
+
+    /// Frames and payload bytes that wait to be taken.
     #[must_use]
     pub fn depth(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.frames.len(), state.bytes)
+    }
+}
+
+impl Drop for OutboundQueue {
+    fn drop(&mut self) {
+        let (_, counted) = self.state.get_mut().empty();
+        self.release(counted);
     }
 }
 
@@ -262,6 +330,48 @@ mod tests {
             assert_eq!(futures::FutureExt::now_or_never(tally.settled()), Some(0));
             assert_eq!((queue.dropped(), queue.depth()), (3, (0, 0)));
             assert_eq!(take(&queue), (Poll::Ready(Taken::Close(CloseReason::TooSlow)), 0));
+        }
+    }
+
+    #[test]
+    fn what_the_session_has_in_hand_counts_until_it_asks_again() {
+        let budget = QueueBudget::new(1000);
+        let queue = queue(10, 100).within(Arc::clone(&budget));
+        queue.push(frame(6), None).unwrap();
+        assert_eq!(take(&queue), (Poll::Ready(Taken::Frames), 1));
+        assert_eq!((queue.depth(), queue.held(), budget.bytes()), ((0, 0), 6, 6));
+        queue.push(frame(4), None).unwrap();
+        assert_eq!((budget.bytes(), budget.frames()), (10, 2));
+        assert_eq!(take(&queue), (Poll::Ready(Taken::Frames), 1));
+        assert_eq!((queue.held(), budget.bytes()), (4, 4));
+        assert_eq!(take(&queue).0, Poll::Pending);
+        assert_eq!((queue.held(), budget.bytes(), budget.frames()), (0, 0, 0));
+        queue.push(frame(6), None).unwrap();
+        assert_eq!(take(&queue).1, 1);
+        assert_eq!(queue.push(frame(5), None), Err(Refused::Full), "six are not written yet");
+        assert_eq!((queue.dropped(), budget.bytes()), (1, 0));
+    }
+
+    #[test]
+    fn every_end_of_a_queue_gives_the_budget_back() {
+        let ends: [fn(OutboundQueue); 4] = [
+            |queue| assert!(queue.close_dropping(CloseReason::QueueMemory)),
+            |queue| queue.abandon(),
+            |queue| drop(queue),
+            |queue| {
+                queue.close_with(Some(frame(3)), CloseReason::Restart);
+                assert_eq!(take(&queue).1, 2);
+            },
+        ];
+        for end in ends {
+            let budget = QueueBudget::new(1000);
+            let queue = queue(100, 10).within(Arc::clone(&budget));
+            queue.push(frame(1), None).unwrap();
+            assert_eq!(take(&queue).1, 1);
+            queue.push(frame(2), None).unwrap();
+            assert_eq!(budget.bytes(), 3);
+            end(queue);
+            assert_eq!((budget.bytes(), budget.frames()), (0, 0));
         }
     }
 

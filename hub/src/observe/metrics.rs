@@ -13,15 +13,17 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::protocol::{
-    close_reason::CloseReason,
-    send_result::{BroadcastStatus, SendStatus},
-};
+use crate::protocol::send_result::{BroadcastStatus, SendStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CloseLabels {
     code: u16,
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -49,6 +51,14 @@ pub struct Gauges {
     pub memberships: u64,
     /// Groups whose directory entry is not known to be true.
     pub unsettled_groups: u64,
+    /// Frames that wait for clients.
+    pub queued_frames: u64,
+    /// Payload bytes that wait for clients.
+    pub queued_bytes: u64,
+    /// Bytes that may wait for clients.
+    pub queue_memory_bytes: u64,
+    /// Bytes that wait for the client with the most.
+    pub largest_queue_bytes: u64,
     /// Connections whose directory entry is not known to be true.
     pub unsettled: u64,
     /// Whether the lease is held.
@@ -77,9 +87,12 @@ pub struct Metrics {
     pub frames_out: Counter,
     /// Payload bytes to clients.
     pub bytes_out: Counter,
-    /// Frames that were queued but never written.
-    pub frames_dropped: Counter,
+    frames_dropped: Family<CauseLabel, Counter>,
     bad_frames: Family<CodeLabel, Counter>,
+    accepts_delayed: Family<CauseLabel, Counter>,
+    http_failures: Family<CauseLabel, Counter>,
+    /// Versions of the file of hot settings that were found bad.
+    pub hot_settings_refused: Counter,
     sends: Family<StatusLabel, Counter>,
     broadcasts: Family<StatusLabel, Counter>,
     group_sends: Family<StatusLabel, Counter>,
@@ -107,8 +120,11 @@ impl Metrics {
             bytes_in: Counter::default(),
             frames_out: Counter::default(),
             bytes_out: Counter::default(),
-            frames_dropped: Counter::default(),
+            frames_dropped: Family::default(),
             bad_frames: Family::default(),
+            accepts_delayed: Family::default(),
+            http_failures: Family::default(),
+            hot_settings_refused: Counter::default(),
             sends: Family::default(),
             broadcasts: Family::default(),
             group_sends: Family::default(),
@@ -125,11 +141,30 @@ impl Metrics {
         registry.register("received_bytes", "Payload from clients", m.bytes_in.clone());
         registry.register("frames_sent", "Frames to clients", m.frames_out.clone());
         registry.register("sent_bytes", "Payload to clients", m.bytes_out.clone());
-        registry.register("frames_dropped", "Frames queued but never written", m.frames_dropped.clone());
+        registry.register(
+            "frames_dropped",
+            "Frames queued but never written, by cause",
+            m.frames_dropped.clone(),
+        );
         registry.register(
             "bad_frames",
             "Client frames answered with an error, by code",
             m.bad_frames.clone(),
+        );
+        registry.register(
+            "accepts_delayed",
+            "Accepts that waited: for the accept rate, or for one of 4096 sockets before upgrade",
+            m.accepts_delayed.clone(),
+        );
+        registry.register(
+            "http_failures",
+            "Sockets ended by a bound of HTTP: header_timeout, header_too_large, malformed, write_timeout",
+            m.http_failures.clone(),
+        );
+        registry.register(
+            "hot_settings_refusals",
+            "Versions of the file of hot settings that were found bad",
+            m.hot_settings_refused.clone(),
         );
         registry.register("sends", "Messages to one user, by result", m.sends.clone());
         registry.register("broadcasts", "Broadcasts, by result", m.broadcasts.clone());
@@ -148,16 +183,29 @@ impl Metrics {
         metrics
     }
 
-    /// A connection ended by the hub's decision.
-    pub fn closed(&self, reason: &CloseReason) {
-        self.closes.get_or_create(&CloseLabels { code: reason.code(), reason: reason.label() }).inc();
+    /// A connection ended. Codes that clients may choose freely are given as one; 1006, which is never sent, stands for
+    /// an end without a close frame (RFC 6455 section 7.4.1).
+    pub fn closed(&self, code: u16, reason: &'static str) {
+        self.closes.get_or_create(&CloseLabels { code, reason }).inc();
     }
 
-    /// A connection ended by the client: `clean` with a close frame, else without.
-    pub fn left(&self, clean: bool) {
-        // 1006 is the code for a close without a frame (RFC 6455 section 7.4.1); it is never sent.
-        let (code, reason) = if clean { (1000, "client") } else { (1006, "lost") };
-        self.closes.get_or_create(&CloseLabels { code, reason }).inc();
+    /// Frames that were queued are not written: `slow` the client's queue was over its bounds, `budget` the node's
+    /// queues were over their common one, `closed` the connection ended before.
+    pub fn dropped(&self, cause: &'static str, frames: usize) {
+        if frames > 0 {
+            let frames = u64::try_from(frames).unwrap_or(u64::MAX);
+            self.frames_dropped.get_or_create(&CauseLabel { cause }).inc_by(frames);
+        }
+    }
+
+    /// A listener waited before it accepted: for the `rate`, or for room for one of its `sockets`.
+    pub fn accepts_delayed(&self, cause: &'static str) {
+        self.accepts_delayed.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// A bound of HTTP ended a socket.
+    pub fn http_failed(&self, cause: &'static str) {
+        self.http_failures.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// An upgrade was refused; `code` is the error's word.
@@ -200,6 +248,20 @@ impl Metrics {
             "unsettled_groups",
             "Groups to be written to the registry again",
             gauges.unsettled_groups,
+        );
+        gauge(&mut text, "queued_frames", "Frames that wait for clients", gauges.queued_frames);
+        gauge(&mut text, "queued_bytes", "Payload bytes that wait for clients", gauges.queued_bytes);
+        gauge(
+            &mut text,
+            "queue_memory_bytes",
+            "Payload bytes that may wait for clients",
+            gauges.queue_memory_bytes,
+        );
+        gauge(
+            &mut text,
+            "largest_queue_bytes",
+            "Payload bytes that wait for the client with the most",
+            gauges.largest_queue_bytes,
         );
         gauge(
             &mut text,
@@ -246,7 +308,8 @@ mod tests {
     fn a_scrape_has_gauges_counters_and_one_end() {
         let metrics = Metrics::new();
         metrics.opened.inc();
-        metrics.closed(&CloseReason::TooSlow);
+        metrics.closed(4004, "too_slow");
+        metrics.dropped("slow", 3);
         metrics.sent(SendStatus::Delivered, Duration::from_millis(3));
         let gauges = Gauges { connections: 7, redis_up: Some(true), ..Gauges::default() };
         let text = metrics.encode(&gauges, &vec![("bus_batches_sent", "Batches published", 5)]);
@@ -256,6 +319,7 @@ mod tests {
             "wsc_bus_batches_sent_total 5",
             "wsc_connections_opened_total 1",
             "wsc_closes_total{code=\"4004\",reason=\"too_slow\"} 1",
+            "wsc_frames_dropped_total{cause=\"slow\"} 3",
             "wsc_sends_total{status=\"delivered\"} 1",
             "wsc_send_duration_seconds_count 1",
         ] {

@@ -3,5 +3,5 @@
 mod logs;
 mod metrics;
 
-pub use logs::init_logs;
+pub use logs::{change_log_directives, init_logs};
 pub use metrics::{ClusterCounts, Gauges, Metrics};

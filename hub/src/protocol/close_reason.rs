@@ -28,6 +28,8 @@ pub enum CloseReason {
     TokenExpired,
     /// The outbound queue passed its limit.
     TooSlow,
+    /// The node's outbound queues passed their common limit, and this one was the largest.
+    QueueMemory,
     /// Two protocol pings went unanswered.
     NoHeartbeat,
 }
@@ -50,9 +52,15 @@ impl CloseReason {
             Self::Kicked(_) => 4001,
             Self::Replaced => 4002,
             Self::TokenExpired => 4003,
-            Self::TooSlow => 4004,
+            Self::TooSlow | Self::QueueMemory => 4004,
             Self::NoHeartbeat => 4005,
         }
+    }
+
+    /// Whether the client did not read what was sent to it, so that nothing more can be.
+    #[must_use]
+    pub fn is_slowness(&self) -> bool {
+        matches!(self, Self::TooSlow | Self::QueueMemory)
     }
 
     /// A label of bounded cardinality for metrics.
@@ -70,6 +78,7 @@ impl CloseReason {
             Self::Replaced => "replaced",
             Self::TokenExpired => "token_expired",
             Self::TooSlow => "too_slow",
+            Self::QueueMemory => "queue_memory",
             Self::NoHeartbeat => "no_heartbeat",
         }
     }
@@ -90,6 +99,7 @@ impl CloseReason {
             Self::Replaced => "replaced by a newer connection".to_owned(),
             Self::TokenExpired => "token expired".to_owned(),
             Self::TooSlow => "reading too slowly".to_owned(),
+            Self::QueueMemory => "reading too slowly while the node is short of memory for queues".to_owned(),
             Self::NoHeartbeat => "no answer to two pings".to_owned(),
         };
         let mut end = text.len().min(MAX_REASON_BYTES);

@@ -179,6 +179,19 @@ pub enum NodeStatus {
     Leaving,
 }
 
+/// What a node carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeLoad {
+    /// Open connections.
+    pub connections: u64,
+    /// Users with a connection to this node.
+    pub users: u64,
+    /// Groups with members on this node.
+    pub groups: u64,
+    /// Frames written to clients per second, over the last ten seconds.
+    pub messages_per_second: u64,
+}
+
 /// The record under a node's lease, and a row of `/nodes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
@@ -200,6 +213,15 @@ pub struct NodeRecord {
     pub status: NodeStatus,
     /// Open connections at the last heartbeat.
     pub connections: u64,
+    /// Users with a connection to this node, at the last heartbeat.
+    #[serde(default)]
+    pub users: u64,
+    /// Groups with members on this node, at the last heartbeat.
+    #[serde(default)]
+    pub groups: u64,
+    /// Frames written to clients per second, before the last heartbeat.
+    #[serde(default)]
+    pub messages_per_second: u64,
     /// Release of the hub.
     pub version: String,
     /// Failure domain; empty when unknown.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    address_seats::AddressSeat,
     client_address::ClientAddress,
     edge::Edge,
     handshake::{ConnectInputs, Refusal},
@@ -20,13 +21,13 @@ use crate::{
     local::connection::Connection,
     protocol::error_code::ErrorCode,
     routing::{registry::ConnectRefusal, router::rfc3339},
-    settings::ClientSend,
+    settings::{ClientSend, Hot},
 };
 
 /// To whom a client may send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SendRight {
-    setting: ClientSend,
+    hot: Arc<Hot>,
     grants: Grants,
 }
 
@@ -34,7 +35,7 @@ impl SendRight {
     /// Whether sending to this user is allowed.
     #[must_use]
     pub fn covers_user(&self, user: &UserId) -> bool {
-        match self.setting {
+        match self.hot.now().client_send {
             ClientSend::None | ClientSend::Groups => false,
             ClientSend::Users | ClientSend::All => true,
             ClientSend::Granted => self.grants.may_send_to_user(user),
@@ -44,7 +45,7 @@ impl SendRight {
     /// Whether sending to this group is allowed.
     #[must_use]
     pub fn covers_group(&self, group: &GroupName) -> bool {
-        match self.setting {
+        match self.hot.now().client_send {
             ClientSend::None | ClientSend::Users => false,
             ClientSend::Groups | ClientSend::All => true,
             ClientSend::Granted => self.grants.may_send_to_group(group),
@@ -54,7 +55,7 @@ impl SendRight {
     /// Whether sending to the backend is allowed.
     #[must_use]
     pub fn covers_backend(&self) -> bool {
-        match self.setting {
+        match self.hot.now().client_send {
             ClientSend::None | ClientSend::Users | ClientSend::Groups => false,
             ClientSend::All => true,
             ClientSend::Granted => self.grants.may_send_to_backend(),
@@ -79,7 +80,7 @@ pub struct Admitted {
     pub edge: Arc<Edge>,
     watched: Watched,
     registered: bool,
-    _seat: Seat,
+    _seats: (Seat, Option<AddressSeat>),
 }
 
 impl Admitted {
@@ -129,22 +130,32 @@ impl Edge {
             Phase::Active => {}
         }
         let origin = inputs.origin.as_deref();
-        if !origin_allowed(origin, inputs.host.as_deref(), &self.settings.allowed_origins) {
+        if !origin_allowed(origin, inputs.host.as_deref(), &self.hot.now().allowed_origins) {
             let detail = format!("origin {:?} is neither this host nor allowed", origin.unwrap_or_default());
             return Err(Refusal::new(ErrorCode::OriginNotAllowed, detail));
         }
         let identity = self.identify(inputs, address.as_ref())?;
-        let Some(seat) = self.seats.take() else {
-            let detail = format!("the node has its {} connections", self.seats.most());
+        let most = self.hot.now().max_connections;
+        let Some(seat) = self.seats.take(most) else {
+            let detail = format!("the node has its {most} connections");
             return Err(Refusal::new(ErrorCode::NodeFull, detail));
         };
-        self.register(identity, seat, address).await
+        let most = self.hot.now().limits.max_connections_per_address;
+        let address_seat = match address.map(|address| self.address_seats.take(address.ip(), most)) {
+            Some(None) => {
+                let detail = format!("this address has its {most} connections");
+                return Err(Refusal::new(ErrorCode::TooManyConnections, detail));
+            }
+            Some(taken) => taken,
+            None => None,
+        };
+        self.register(identity, (seat, address_seat), address).await
     }
 
     async fn register(
         self: &Arc<Self>,
         identity: Identity,
-        seat: Seat,
+        seats: (Seat, Option<AddressSeat>),
         address: Option<ClientAddress>,
     ) -> Result<Admitted, Refusal> {
         let id = self.router.next_connection_id();
@@ -158,15 +169,16 @@ impl Edge {
             client,
             address.map_or_else(String::new, |address| address.to_string()),
             SystemTime::now(),
-            self.settings.queue,
-        ));
+            self.hot.now().limits.queue,
+        )
+        .within(Arc::clone(&self.queue_budget)));
         let mut admitted = Admitted {
             watched: self.heartbeat.watch(Arc::clone(&connection), identity.expires),
-            send_right: SendRight { setting: self.settings.client_send, grants: identity.grants },
+            send_right: SendRight { hot: Arc::clone(&self.hot), grants: identity.grants },
             edge: Arc::clone(self),
             registered: true,
             connection,
-            _seat: seat,
+            _seats: seats,
         };
         if let Err(refusal) = self.router.registry().connect(&admitted.connection).await {
             admitted.registered = false;

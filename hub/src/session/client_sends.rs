@@ -50,7 +50,7 @@ impl ClientSends {
     /// # Errors
     /// [`TooManyInFlight`]: the message was not accepted.
     pub fn accept(&self, message: ClientMessage) -> Result<(), TooManyInFlight> {
-        let limit = self.0.edge.settings.client_in_flight;
+        let limit = self.0.edge.hot.now().limits.client_in_flight;
         if self.0.in_flight.load(Ordering::Acquire) >= limit {
             return Err(TooManyInFlight(limit));
         }

@@ -5,16 +5,26 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    address_seats::AddressSeats,
     heartbeat::Heartbeat,
     lifecycle::{Lifecycle, Phase},
     seats::Seats,
+    traffic::Traffic,
 };
-use crate::{auth::Authenticator, observe::Metrics, routing::router::Router, settings::Settings};
+use crate::{
+    auth::Authenticator,
+    local::queue_budget::QueueBudget,
+    observe::Metrics,
+    routing::router::Router,
+    settings::{Hot, Settings},
+};
 
 /// What all connections of a node share.
 pub struct Edge {
     /// As validated.
     pub settings: Arc<Settings>,
+    /// What may change while the node runs.
+    pub hot: Arc<Hot>,
     /// Sends, kicks, answers questions.
     pub router: Arc<Router>,
     /// Verifies tokens; none in trusted mode.
@@ -25,6 +35,12 @@ pub struct Edge {
     pub lifecycle: Lifecycle,
     /// Room for connections.
     pub seats: Arc<Seats>,
+    /// What the node carries.
+    pub traffic: Arc<Traffic>,
+    /// Connections by address.
+    pub address_seats: Arc<AddressSeats>,
+    /// What may wait for all clients together.
+    pub queue_budget: Arc<QueueBudget>,
     /// Pings and silence.
     pub heartbeat: Arc<Heartbeat>,
     /// Connections, and sends of clients that may outlive them.
@@ -36,16 +52,21 @@ impl Edge {
     #[must_use]
     pub fn new(
         settings: Arc<Settings>,
+        hot: Arc<Hot>,
         router: Arc<Router>,
         authenticator: Option<Arc<Authenticator>>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            seats: Seats::new(settings.max_connections),
+            seats: Seats::new(),
+            traffic: Traffic::new(&router, Arc::clone(&metrics)),
+            address_seats: AddressSeats::new(),
+            queue_budget: QueueBudget::new(hot.now().limits.queue_memory),
             heartbeat: Heartbeat::new(settings.ping_interval),
             lifecycle: Lifecycle::default(),
             tasks: TaskTracker::new(),
             settings,
+            hot,
             router,
             authenticator,
             metrics,

@@ -35,6 +35,16 @@ impl End {
         }
     }
 
+    /// Why frames that were queued are not written, for metrics.
+    #[must_use]
+    pub fn drop_cause(&self) -> &'static str {
+        match self {
+            Self::ByHub(CloseReason::TooSlow) => "slow",
+            Self::ByHub(CloseReason::QueueMemory) => "budget",
+            Self::ByHub(_) | Self::ByClient(_) | Self::Lost => "closed",
+        }
+    }
+
     /// The close code, and a reason of bounded cardinality, for metrics and logs.
     #[must_use]
     pub fn label(&self) -> (u16, &'static str) {
@@ -67,5 +77,6 @@ mod tests {
             assert_eq!(End::from_error(&error, 1).label().0, code, "{error}");
         }
         assert_eq!(End::ByClient(4711).label(), (4000, "client"));
+        assert_eq!(End::ByHub(CloseReason::QueueMemory).drop_cause(), "budget");
     }
 }

@@ -178,7 +178,7 @@ impl FrameWriter {
     /// The socket takes no more. Waits without bound for a reader, but not once the connection is to be closed.
     fn poll_blocked(&mut self, queue: &OutboundQueue, cx: &mut Context<'_>) -> Poll<Written> {
         let reason = ready!(queue.poll_closing(cx));
-        if reason == CloseReason::TooSlow {
+        if reason.is_slowness() {
             // What the queue held is dropped already; the close goes before what is left here.
             self.dropped += self.taken.len();
             self.taken.clear();

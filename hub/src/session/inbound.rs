@@ -1,6 +1,6 @@
 //! What one client's frames lead to.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::{admission::SendRight, client_sends::ClientSends, rate_limit::RateLimit};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         error_code::ErrorCode,
         server_frame,
     },
+    settings::Hot,
 };
 
 /// Bad frames in a row that end a connection.
@@ -22,22 +23,27 @@ const BAD_FRAMES: u32 = 10;
 pub struct Inbound {
     send_right: SendRight,
     sends: ClientSends,
+    hot: Arc<Hot>,
     rate: RateLimit,
     bad_in_a_row: u32,
 }
 
 impl Inbound {
-    /// Nothing read yet. `rate`: frames per second.
+    /// Nothing read yet.
     #[must_use]
-    pub fn new(send_right: SendRight, sends: ClientSends, rate: u32) -> Self {
-        Self { send_right, sends, rate: RateLimit::new(rate, Instant::now()), bad_in_a_row: 0 }
+    pub fn new(send_right: SendRight, sends: ClientSends, hot: Arc<Hot>) -> Self {
+        Self { send_right, sends, hot, rate: RateLimit::new(Instant::now()), bad_in_a_row: 0 }
+    }
+
+    fn within_rate(&mut self) -> bool {
+        self.rate.allows(self.hot.now().limits.client_rate, Instant::now())
     }
 
     /// Acts on a text frame; false when it was one bad frame too many, after which nothing more is to be read.
     pub fn text(&mut self, text: &str, connection: &Connection, metrics: &Metrics) -> bool {
         metrics.frames_in.inc();
         metrics.bytes_in.inc_by(u64::try_from(text.len()).unwrap_or(u64::MAX));
-        let within_rate = self.rate.allows(Instant::now());
+        let within_rate = self.within_rate();
         let parsed = client_frame::parse(text);
         let message_id = match &parsed {
             Ok(ClientFrame::Ping { message_id }) | Err(BadFrame { message_id, .. }) => message_id.clone(),
@@ -81,7 +87,7 @@ impl Inbound {
 
     /// Counts a protocol ping, which the socket answers by itself, against the rate.
     pub fn ping(&mut self, connection: &Connection, metrics: &Metrics) {
-        if !self.rate.allows(Instant::now()) {
+        if !self.within_rate() {
             metrics.bad_frame(ErrorCode::RateLimited.as_str());
             answer_error(connection, None, ErrorCode::RateLimited, "too many pings");
         }

@@ -3,6 +3,7 @@
 //! A request is read ([`handshake`]) and decided ([`admission`]) before the upgrade is answered; then one task
 //! runs the connection ([`session_loop`]) until [`farewell`]. [`heartbeat`] sweeps over all of them.
 
+pub mod address_seats;
 pub mod admission;
 mod announce;
 pub mod backend;
@@ -21,6 +22,8 @@ mod identity;
 pub mod inbound;
 pub mod lifecycle;
 pub mod pulse;
+pub mod queue_keeper;
 pub mod rate_limit;
 pub mod seats;
 pub mod session_loop;
+pub mod traffic;

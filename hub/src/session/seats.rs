@@ -9,7 +9,6 @@ use std::sync::{
 #[derive(Debug)]
 pub struct Seats {
     taken: AtomicUsize,
-    most: usize,
 }
 
 /// A place for one connection; dropping it gives the place back.
@@ -17,16 +16,16 @@ pub struct Seats {
 pub struct Seat(Arc<Seats>);
 
 impl Seats {
-    /// `most` connections at a time.
+    /// Nobody is there yet.
     #[must_use]
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), most })
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0) })
     }
 
-    /// Takes a seat, unless all are taken.
+    /// Takes a seat, unless `most` are taken already.
     #[must_use]
-    pub fn take(self: &Arc<Self>) -> Option<Seat> {
-        let free = |taken: usize| (taken < self.most).then_some(taken + 1);
+    pub fn take(self: &Arc<Self>, most: usize) -> Option<Seat> {
+        let free = |taken: usize| (taken < most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
         Some(Seat(Arc::clone(self)))
     }
@@ -35,12 +34,6 @@ impl Seats {
     #[must_use]
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Acquire)
-    }
-
-    /// The most that can be taken.
-    #[must_use]
-    pub fn most(&self) -> usize {
-        self.most
     }
 }
 
@@ -56,13 +49,14 @@ mod tests {
 
     #[test]
     fn a_full_node_has_room_again_when_somebody_leaves() {
-        let seats = Seats::new(2);
-        let (first, second) = (seats.take().unwrap(), seats.take().unwrap());
-        assert!(seats.take().is_none());
+        let seats = Seats::new();
+        let (first, second) = (seats.take(2).unwrap(), seats.take(2).unwrap());
+        assert!(seats.take(2).is_none());
         drop(first);
-        let third = seats.take();
-        assert!(third.is_some() && seats.take().is_none());
+        let third = seats.take(2);
+        assert!(third.is_some() && seats.take(2).is_none());
+        assert!(seats.take(1).is_none(), "a limit that was lowered throws nobody out");
         drop((second, third));
-        assert_eq!((seats.taken(), seats.most()), (0, 2));
+        assert_eq!(seats.taken(), 0);
     }
 }

@@ -44,6 +44,8 @@ struct Session<S> {
     writer: FrameWriter,
     inbound: Inbound,
     admitted: Admitted,
+    /// Bytes of the largest message, as the socket was told.
+    largest: usize,
     /// Nothing more is read once the hub has found a reason to close.
     reading: bool,
     /// What the client still sends cannot be read as frames.
@@ -58,7 +60,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (edge, connection) = (Arc::clone(&admitted.edge), Arc::clone(&admitted.connection));
-    let limit = edge.settings.max_message_bytes;
+    let limit = edge.hot.now().limits.max_message_bytes;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -77,8 +79,9 @@ where
     let mut session = Session {
         socket: WebSocketStream::from_partially_read(heard, leftover, Role::Server, Some(config)).await,
         writer: FrameWriter::starting_with(welcome),
-        inbound: Inbound::new(admitted.send_right.clone(), sends, edge.settings.client_rate),
+        inbound: Inbound::new(admitted.send_right.clone(), sends, Arc::clone(&edge.hot)),
         admitted,
+        largest: limit,
         reading: true,
         broken: false,
         stalled: false,
@@ -97,13 +100,9 @@ where
     };
     let queue = &connection.queue;
     let dropped = session.writer.unwritten() + queue.depth().0 + queue.dropped();
-    edge.metrics.frames_dropped.inc_by(u64::try_from(dropped).unwrap_or(u64::MAX));
-    match &end {
-        End::ByHub(reason) => edge.metrics.closed(reason),
-        End::ByClient(_) => edge.metrics.left(true),
-        End::Lost => edge.metrics.left(false),
-    }
+    edge.metrics.dropped(end.drop_cause(), dropped);
     let (code, reason) = end.label();
+    edge.metrics.closed(code, reason);
     tracing::debug!(connection = %connection.id, user = %connection.user, code, reason, "ended");
 
     let Session { socket, broken, stalled, mut admitted, writer, .. } = session;
@@ -152,17 +151,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let message = match self.socket.poll_next_unpin(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(End::Lost),
-                Poll::Ready(Some(Err(error))) => {
-                    let limit = self.admitted.edge.settings.max_message_bytes;
-                    match End::from_error(&error, limit) {
-                        End::ByHub(reason) => {
-                            connection.queue.close(reason);
-                            (self.reading, self.broken) = (false, true);
-                            continue;
-                        }
-                        end => return Poll::Ready(end),
+                Poll::Ready(Some(Err(error))) => match End::from_error(&error, self.largest) {
+                    End::ByHub(reason) => {
+                        connection.queue.close(reason);
+                        (self.reading, self.broken) = (false, true);
+                        continue;
                     }
-                }
+                    end => return Poll::Ready(end),
+                },
                 Poll::Ready(Some(Ok(message))) => message,
             };
             match &message {

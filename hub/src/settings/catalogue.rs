@@ -58,6 +58,13 @@ pub const CATALOGUE: &[Setting] = &[
         "",
         "UID of the pod; lets a restarted container take its own lease over at once",
     ),
+    setting(
+        NODE,
+        "WSC_HOT_SETTINGS_FILE",
+        "FILE",
+        "",
+        "YAML with allowed_origins, log_level, client_send, max_connections and limits; read again when it changes, wins over flags and variables",
+    ),
     setting(NODE, "WSC_ZONE", "ZONE", "", "Failure domain as shown by /nodes"),
     setting(
         LISTEN,
@@ -97,6 +104,13 @@ pub const CATALOGUE: &[Setting] = &[
     ),
     setting(
         LISTEN,
+        "WSC_QUEUE_MEMORY",
+        "BYTES",
+        "25 % of the memory limit",
+        "Bytes that may wait for all clients together, 1048576 to 1099511627776; beyond it the largest queue is closed with 4004 first",
+    ),
+    setting(
+        LISTEN,
         "WSC_CLIENT_RATE",
         "N",
         "50",
@@ -110,6 +124,20 @@ pub const CATALOGUE: &[Setting] = &[
         "Messages of one client being sent at the same time, 1 to 10000",
     ),
     setting(LISTEN, "WSC_MAX_GROUPS", "N", "128", "Groups one connection may be in, 1 to 4096"),
+    setting(
+        LISTEN,
+        "WSC_MAX_CONNECTIONS_PER_ADDRESS",
+        "N",
+        "0: no limit",
+        "Connections from one client address (IPv6: one /64 network), 0 to 1000000; more are refused with 429",
+    ),
+    setting(
+        LISTEN,
+        "WSC_ACCEPT_RATE",
+        "N",
+        "2000",
+        "Sockets the client listener accepts per second, 1 to 1000000; more wait in the kernel",
+    ),
     setting(
         LISTEN,
         "WSC_HANDSHAKE_TIMEOUT",
@@ -274,12 +302,8 @@ pub const CATALOGUE: &[Setting] = &[
 /// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
 pub const NOT_BUILT: &[&str] = &[
     "WSC_REDIS_SENTINEL_MASTER",
-    "WSC_HOT_SETTINGS_FILE",
     "WSC_MAX_CONNECTIONS_PER_USER",
     "WSC_ON_EXCESS",
-    "WSC_QUEUE_MEMORY",
-    "WSC_MAX_CONNECTIONS_PER_ADDRESS",
-    "WSC_ACCEPT_RATE",
     "WSC_INBOX_MAX_MESSAGES",
     "WSC_INBOX_MAX_BYTES",
     "WSC_INBOX_TTL",

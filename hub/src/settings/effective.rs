@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use http::HeaderName;
 use ipnet::IpNet;
 
-use crate::{identity::NodeId, local::outbound_queue::QueueLimits};
+use super::hot_settings::HotSettings;
+use crate::identity::NodeId;
 
 /// The API key of `--dev`. Never accepted elsewhere.
 pub const DEV_API_KEY: &str = "dev-only-key-do-not-use-in-production";
@@ -37,26 +38,16 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Directory of API keys.
     pub api_keys_dir: Option<PathBuf>,
-    /// To whom clients may send.
-    pub client_send: ClientSend,
-    /// Origins besides the same host.
-    pub allowed_origins: Vec<String>,
     /// How often the lease is renewed.
     pub heartbeat_interval: Duration,
     /// After how long a silent node is dead.
     pub lease: Duration,
     /// How often clients are pinged.
     pub ping_interval: Duration,
-    /// Connections on this node: the smaller of the setting and what the open-files limit allows.
-    pub max_connections: usize,
-    /// Largest client message in bytes.
-    pub max_message_bytes: usize,
-    /// What may wait for one client.
-    pub queue: QueueLimits,
-    /// Frames per second from one client; bursts of twice that.
-    pub client_rate: u32,
-    /// Messages of one client being sent at the same time.
-    pub client_in_flight: usize,
+    /// What may change while the hub runs, as flags and variables say.
+    pub hot: HotSettings,
+    /// File that changes it; known to have been good.
+    pub hot_settings_file: Option<PathBuf>,
     /// Groups one connection may be in.
     pub max_groups: usize,
     /// Time for a request's header.
@@ -65,8 +56,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Longest hint in `going_away`.
     pub retry_after_max: Duration,
-    /// Logs.
-    pub log: LogSettings,
+    /// How log lines look; what is logged is among the hot settings.
+    pub log_format: LogFormat,
     /// `--dev`: loopback only, trusted mode, a well-known API key.
     pub dev: bool,
 }
@@ -131,13 +122,18 @@ pub enum ClientSend {
     Granted,
 }
 
-/// Logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogSettings {
-    /// A level or directives, known to be valid.
-    pub directives: String,
-    /// How lines look.
-    pub format: LogFormat,
+impl ClientSend {
+    /// # Errors
+    /// A sentence with the words there are.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "users" => Ok(Self::Users),
+            "groups" => Ok(Self::Groups),
+            "all" => Ok(Self::All),
+            _ => Err(format!("expected none, users, groups or all, found {text:?}")),
+        }
+    }
 }
 
 /// How log lines look.

@@ -3,6 +3,8 @@
 mod catalogue;
 mod duration;
 mod effective;
+mod hot_settings;
+mod limits;
 mod parse;
 mod parse_auth;
 #[cfg(test)]
@@ -10,7 +12,7 @@ mod parse_test;
 
 pub use catalogue::{CATALOGUE, NOT_BUILT, Setting};
 pub use duration::parse_duration;
-pub use effective::{
-    AuthMode, AuthSettings, ClientSend, DEV_API_KEY, LogFormat, LogSettings, RedisSettings, Settings,
-};
+pub use effective::{AuthMode, AuthSettings, ClientSend, DEV_API_KEY, LogFormat, RedisSettings, Settings};
+pub use hot_settings::{BadHotSettings, FileState, Hot, HotFile, HotSettings};
+pub use limits::Limits;
 pub use parse::{Exit, Surroundings, parse};

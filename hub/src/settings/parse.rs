@@ -7,16 +7,15 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 use super::{
     catalogue::{CATALOGUE, NOT_BUILT, Setting},
     duration::parse_duration,
-    effective::{AuthMode, ClientSend, LogFormat, LogSettings, RedisSettings, Settings},
+    effective::{AuthMode, ClientSend, LogFormat, RedisSettings, Settings},
+    hot_settings::{HotFile, HotSettings},
+    limits::{BOUNDS, Limits, whole_number},
     parse_auth,
 };
-use crate::{identity::NodeId, local::outbound_queue::QueueLimits};
+use crate::identity::NodeId;
 
 /// Descriptors kept for listeners, Redis, files.
 const RESERVED_FILES: u64 = 512;
-
-/// What the hub's own fields can add to a message, in bytes: ids of at most 128 characters each, and a time.
-const FRAME_OVERHEAD: usize = 1024;
 
 /// Why the program does not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +35,8 @@ pub struct Surroundings {
     pub ip: String,
     /// Soft limit of open files.
     pub open_files: u64,
+    /// Memory that the process may take, in bytes: the container's limit, else the machine's.
+    pub memory: u64,
     /// Whether logs go to a terminal.
     pub terminal: bool,
 }
@@ -127,15 +128,7 @@ impl Reader<'_> {
     }
 
     fn number(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
-        self.read(name, |text| match text.parse() {
-            Ok(n) if (least..=most).contains(&n) => Ok(n),
-            _ => Err(format!("expected a whole number from {least} to {most}, found {text:?}")),
-        })
-        .unwrap_or(default)
-    }
-
-    fn size(&mut self, name: &str, default: u64, least: u64, most: u64) -> usize {
-        usize::try_from(self.number(name, default, least, most)).unwrap_or(usize::MAX)
+        self.read(name, |text| whole_number(text, least, most)).unwrap_or(default)
     }
 
     fn duration(&mut self, name: &str, default: &str, least: &str, most: &str) -> Duration {
@@ -191,16 +184,6 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         .unwrap_or_else(|| "wsc:".to_owned());
     let auth = parse_auth::auth(reader, dev);
     let api_keys_dir = reader.path("WSC_API_KEYS_DIR", true);
-    let client_send = reader
-        .read("WSC_CLIENT_SEND", |text| match text {
-            "none" => Ok(ClientSend::None),
-            "users" => Ok(ClientSend::Users),
-            "groups" => Ok(ClientSend::Groups),
-            "all" => Ok(ClientSend::All),
-            _ => Err(format!("expected none, users, groups or all, found {text:?}")),
-        })
-        .unwrap_or(if auth.mode == AuthMode::Trusted { ClientSend::All } else { ClientSend::Granted });
-    let allowed_origins = reader.read("WSC_ALLOWED_ORIGINS", parse_auth::origins).unwrap_or_default();
     let heartbeat_interval = reader.duration("WSC_HEARTBEAT_INTERVAL", "10s", "100ms", "20s");
     let lease = reader.duration("WSC_LEASE", "30s", "300ms", "60s");
     if lease < heartbeat_interval * 3 {
@@ -209,21 +192,14 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
             format!("{lease:?} is less than three heartbeats of {heartbeat_interval:?}"),
         );
     }
-    let wanted = reader.number("WSC_MAX_CONNECTIONS", 50_000, 1, 1_000_000);
-    let possible = around.open_files.saturating_sub(RESERVED_FILES).max(1);
-    let queue = QueueLimits {
-        bytes: reader.size("WSC_OUTBOUND_QUEUE_BYTES", 262_144, 1024, 1 << 30),
-        messages: reader.size("WSC_MESSAGE_BUFFER_SIZE", 1024, 1, 1_000_000),
-    };
-    let max_message_bytes = reader.size("WSC_MAX_MESSAGE_BYTES", 65_536, 128, 1 << 24);
-    if queue.bytes < max_message_bytes.saturating_add(FRAME_OVERHEAD) {
-        let least = max_message_bytes.saturating_add(FRAME_OVERHEAD);
-        reader.problem(
-            "WSC_OUTBOUND_QUEUE_BYTES",
-            format!("{} cannot hold one message of WSC_MAX_MESSAGE_BYTES, needed are {least}", queue.bytes),
-        );
+    let hot = hot(reader, around, auth.mode);
+    let hot_settings_file = reader.path("WSC_HOT_SETTINGS_FILE", false);
+    if let Some(Err(bad)) = hot_settings_file.as_ref().map(|path| HotFile::read(path, &hot)) {
+        for what in bad.0 {
+            reader.problem("WSC_HOT_SETTINGS_FILE", what);
+        }
     }
-    let log = log(reader, dev, around);
+    let log_format = log_format(reader, dev, around);
     Some(Settings {
         node_ip: reader
             .read("WSC_NODE_IP", |text| match text.parse::<std::net::IpAddr>() {
@@ -235,10 +211,7 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         zone: reader.text("WSC_ZONE").unwrap_or_default(),
         owner: reader.text("WSC_OWNER").unwrap_or_default(),
         ping_interval: reader.duration("WSC_PING_INTERVAL", "25s", "100ms", "10m"),
-        max_connections: usize::try_from(wanted.min(possible)).unwrap_or(usize::MAX),
-        client_rate: u32::try_from(reader.number("WSC_CLIENT_RATE", 50, 1, 100_000)).unwrap_or(u32::MAX),
-        client_in_flight: reader.size("WSC_CLIENT_IN_FLIGHT", 64, 1, 10_000),
-        max_groups: reader.size("WSC_MAX_GROUPS", 128, 1, 4096),
+        max_groups: usize::try_from(reader.number("WSC_MAX_GROUPS", 128, 1, 4096)).unwrap_or(usize::MAX),
         handshake_timeout: reader.duration("WSC_HANDSHAKE_TIMEOUT", "5s", "100ms", "1m"),
         grace: reader.duration("WSC_GRACE", "110s", "1s", "1h"),
         retry_after_max: reader.duration("WSC_RETRY_AFTER_MAX", "1s", "0s", "1m"),
@@ -256,13 +229,11 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         key_prefix,
         auth,
         api_keys_dir,
-        client_send,
-        allowed_origins,
         heartbeat_interval,
         lease,
-        max_message_bytes,
-        queue,
-        log,
+        hot,
+        hot_settings_file,
+        log_format,
         dev,
     })
 }
@@ -345,29 +316,50 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
     })
 }
 
-fn log(reader: &mut Reader<'_>, dev: bool, around: &Surroundings) -> LogSettings {
-    let directives = reader.read("WSC_LOG", |text| {
-        // A bare word that is no level would be taken for the name of a target, and nothing be logged.
-        let levels = ["off", "error", "warn", "info", "debug", "trace"];
-        let plausible = |part: &str| {
-            part.contains(['=', ':', '[']) || levels.contains(&part.trim().to_ascii_lowercase().as_str())
-        };
-        let valid =
-            tracing_subscriber::EnvFilter::builder().parse(text).is_ok() && text.split(',').all(plausible);
-        if valid {
-            Ok(text.to_owned())
-        } else {
-            Err(format!("expected a level like info or debug, found {text:?}"))
-        }
-    });
+/// What may change while the hub runs, as flags and variables say.
+fn hot(reader: &mut Reader<'_>, around: &Surroundings, mode: AuthMode) -> HotSettings {
+    let mut limits = Limits::of_memory(around.memory);
+    for bound in BOUNDS {
+        reader.read(bound.variable, |text| bound.read(text, &mut limits));
+    }
+    for (name, what) in limits.contradictions() {
+        reader.problem(name, what);
+    }
+    let by_default = if mode == AuthMode::Trusted { ClientSend::All } else { ClientSend::Granted };
+    let possible = around.open_files.saturating_sub(RESERVED_FILES).max(1);
+    let wanted = reader.number("WSC_MAX_CONNECTIONS", 50_000, 1, 1_000_000);
+    let list = |text: &str| text.split(',').map(parse_auth::origin).collect::<Result<Vec<_>, _>>();
+    HotSettings {
+        allowed_origins: reader.read("WSC_ALLOWED_ORIGINS", list).unwrap_or_default(),
+        log_directives: reader.read("WSC_LOG", log_directives).unwrap_or_else(|| "info".to_owned()),
+        client_send: reader.read("WSC_CLIENT_SEND", ClientSend::read).unwrap_or(by_default),
+        max_connections: usize::try_from(wanted.min(possible)).unwrap_or(usize::MAX),
+        possible_connections: usize::try_from(possible).unwrap_or(usize::MAX),
+        limits,
+    }
+}
+
+/// A level, or directives.
+pub(super) fn log_directives(text: &str) -> Result<String, String> {
+    // A bare word that is no level would be taken for the name of a target, and nothing be logged.
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let plausible = |part: &str| {
+        part.contains(['=', ':', '[']) || levels.contains(&part.trim().to_ascii_lowercase().as_str())
+    };
+    let valid =
+        tracing_subscriber::EnvFilter::builder().parse(text).is_ok() && text.split(',').all(plausible);
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected a level like info or debug, found {text:?}"))
+    }
+}
+
+fn log_format(reader: &mut Reader<'_>, dev: bool, around: &Surroundings) -> LogFormat {
     let format = reader.read("WSC_LOG_FORMAT", |text| match text {
         "json" => Ok(LogFormat::Json),
         "text" => Ok(LogFormat::Text),
         _ => Err(format!("expected json or text, found {text:?}")),
     });
-    let default = if dev || around.terminal { LogFormat::Text } else { LogFormat::Json };
-    LogSettings {
-        directives: directives.unwrap_or_else(|| "info".to_owned()),
-        format: format.unwrap_or(default),
-    }
+    format.unwrap_or(if dev || around.terminal { LogFormat::Text } else { LogFormat::Json })
 }

@@ -96,24 +96,22 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     text.split(',').map(str::trim).map(one).collect()
 }
 
-pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
-    let origins: Vec<String> =
-        text.split(',').map(|o| o.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
+/// One origin, in small letters and with no slash at its end.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let origin = text.trim().trim_end_matches('/').to_ascii_lowercase();
     let scheme_char = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
-    let good = |origin: &str| {
-        origin == "*"
-            || origin.split_once("://").is_some_and(|(scheme, host)| {
-                scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                    && scheme.chars().all(scheme_char)
-                    && !host.is_empty()
-                    && !host.contains(['/', ' ', '@', '*', '?', '#'])
-            })
-    };
-    match origins.iter().find(|origin| !good(origin)) {
-        Some(origin) if origin.contains('*') => {
+    let good = origin == "*"
+        || origin.split_once("://").is_some_and(|(scheme, host)| {
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme.chars().all(scheme_char)
+                && !host.is_empty()
+                && !host.contains(['/', ' ', '@', '*', '?', '#'])
+        });
+    match good {
+        true => Ok(origin),
+        false if origin.contains('*') => {
             Err(format!("* stands alone and allows all, list each origin instead of {origin:?}"))
         }
-        Some(origin) => Err(format!("expected origins like https://example.org, found {origin:?}")),
-        None => Ok(origins),
+        false => Err(format!("expected an origin like https://example.org, found {origin:?}")),
     }
 }

@@ -2,10 +2,16 @@
 
 use std::{collections::HashMap, ffi::OsString};
 
-use super::{AuthMode, Exit, LogFormat, Settings, Surroundings, parse};
+use super::{AuthMode, ClientSend, Exit, LogFormat, Settings, Surroundings, parse};
 
 fn around() -> Surroundings {
-    Surroundings { host_name: "My.Host".into(), ip: "10.0.0.7".into(), open_files: 20_000, terminal: false }
+    Surroundings {
+        host_name: "My.Host".into(),
+        ip: "10.0.0.7".into(),
+        open_files: 20_000,
+        memory: 1 << 30,
+        terminal: false,
+    }
 }
 
 fn run(args: &[&str], variables: &[(&str, &str)]) -> Result<Settings, Exit> {
@@ -25,9 +31,9 @@ fn problems(args: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
 fn dev_needs_nothing_else_and_listens_on_loopback() {
     let settings = run(&["--dev"], &[]).unwrap();
     assert!(settings.dev && settings.client_addr.ip().is_loopback() && settings.api_addr.ip().is_loopback());
-    assert_eq!((settings.auth.mode, settings.log.format), (AuthMode::Trusted, LogFormat::Text));
+    assert_eq!((settings.auth.mode, settings.log_format), (AuthMode::Trusted, LogFormat::Text));
     assert_eq!((settings.node_id.as_str(), settings.node_ip.as_str()), ("my", "10.0.0.7"));
-    assert_eq!(settings.max_connections, 19_488, "the open-files limit less 512");
+    assert_eq!(settings.hot.max_connections, 19_488, "the open-files limit less 512");
     assert!(problems(&["--dev", "--client-addr", "0.0.0.0:0"], &[])[0].contains("loopback only"));
 }
 
@@ -48,12 +54,12 @@ fn all_mistakes_are_listed_at_once() {
             ("WSC_CLIENT_ADDR", "nowhere"),
             ("WSC_REDIS_URL", "redis://user:secret@host"),
             ("WSC_LEASE", "20s"),
-            ("WSC_EVENTS", "true"),
+            ("WSC_DRAIN_RATE", "7"),
             ("WSC_MAX_CONNECTIONS", "many"),
         ],
     );
     let names = [
-        "WSC_EVENTS",
+        "WSC_DRAIN_RATE",
         "WSC_NODE_ID",
         "WSC_CLIENT_ADDR",
         "WSC_REDIS_URL",
@@ -87,12 +93,19 @@ fn each_bad_value_gets_a_sentence() {
         ("WSC_ALLOWED_ORIGINS", "https://*.example.org", "* stands alone"),
         ("WSC_API_KEYS_DIR", "/etc/hostname", "is not a directory"),
         ("WSC_CLIENT_SEND", "some", "expected none, users, groups or all"),
-        ("WSC_ALLOWED_ORIGINS", "https://a,example.org", "expected origins like"),
+        ("WSC_ALLOWED_ORIGINS", "https://a,example.org", "expected an origin like"),
         ("WSC_HEARTBEAT_INTERVAL", "10", "expected a duration"),
         ("WSC_LEASE", "61s", "expected a duration from 300ms to 60s"),
         ("WSC_MAX_MESSAGE_BYTES", "1", "expected a whole number from 128"),
         ("WSC_OUTBOUND_QUEUE_BYTES", "-1", "expected a whole number"),
         ("WSC_OUTBOUND_QUEUE_BYTES", "1024", "cannot hold one message"),
+        ("WSC_QUEUE_MEMORY", "1048575", "expected a whole number from 1048576"),
+        ("WSC_CLIENT_RATE", "0", "expected a whole number from 1 to 100000"),
+        ("WSC_CLIENT_IN_FLIGHT", "10001", "expected a whole number from 1 to 10000"),
+        ("WSC_MAX_CONNECTIONS_PER_ADDRESS", "-1", "expected a whole number from 0"),
+        ("WSC_ACCEPT_RATE", "0", "expected a whole number from 1"),
+        ("WSC_HANDSHAKE_TIMEOUT", "99ms", "expected a duration from 100ms to 1m"),
+        ("WSC_HOT_SETTINGS_FILE", "/does/not/exist", "cannot read the file"),
         ("WSC_LOG", "loud=very", "expected a level"),
         ("WSC_LOG", "inof", "expected a level"),
         ("WSC_LOG_FORMAT", "xml", "expected json or text"),
@@ -115,7 +128,7 @@ fn mode_proxy_needs_its_header_and_its_proxies() {
     assert_eq!(settings.auth.proxy_user_header.unwrap().as_str(), "x-forwarded-user");
     let networks: Vec<String> = settings.auth.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::1/128"]);
-    assert_eq!(settings.client_send, super::ClientSend::Granted);
+    assert_eq!(settings.hot.client_send, ClientSend::Granted);
     assert_eq!(run(&["--dev"], &[proxies]).unwrap().auth.trusted_proxies.len(), 4, "in any mode");
 
     let found = problems(&[], &[("WSC_AUTH_MODE", "proxy")]);
@@ -125,6 +138,24 @@ fn mode_proxy_needs_its_header_and_its_proxies() {
         assert!(found.len() == 1 && found[0].starts_with("WSC_PROXY_USER_HEADER"), "{found:?}");
     }
     assert!(problems(&["--dev"], &[("WSC_AUTH_MODE", "proxy")])[0].contains("--dev is always trusted"));
+}
+
+#[test]
+fn defaults_are_those_of_the_protocol() {
+    let hot = run(&["--dev"], &[]).unwrap().hot;
+    let limits = &hot.limits;
+    assert_eq!(
+        (limits.max_message_bytes, limits.queue.bytes, limits.queue.messages),
+        (65_536, 262_144, 1024)
+    );
+    assert_eq!((limits.client_rate, limits.client_in_flight), (50, 64));
+    assert_eq!((limits.max_connections_per_address, limits.accept_rate), (0, 2000));
+    assert_eq!(limits.queue_memory, 1 << 28, "a quarter of the memory");
+    assert_eq!((hot.log_directives.as_str(), hot.client_send), ("info", ClientSend::All));
+    let set = [("WSC_ACCEPT_RATE", "7"), ("WSC_QUEUE_MEMORY", "2000000"), ("WSC_CLIENT_SEND", "none")];
+    let hot = run(&["--dev"], &set).unwrap().hot;
+    assert_eq!((hot.limits.accept_rate, hot.limits.queue_memory), (7, 2_000_000));
+    assert_eq!(hot.client_send, ClientSend::None);
 }
 
 #[test]

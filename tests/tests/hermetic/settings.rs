@@ -170,6 +170,13 @@ async fn help_lists_every_setting_with_its_default_and_version_tells_the_release
         "WSC_OUTBOUND_QUEUE_BYTES",
         "WSC_MESSAGE_BUFFER_SIZE",
         "WSC_HANDSHAKE_TIMEOUT",
+        "WSC_HOT_SETTINGS_FILE",
+        "WSC_QUEUE_MEMORY",
+        "WSC_CLIENT_RATE",
+        "WSC_CLIENT_IN_FLIGHT",
+        "WSC_MAX_CONNECTIONS_PER_ADDRESS",
+        "WSC_ACCEPT_RATE",
+        "WSC_RETRY_AFTER_MAX",
         "WSC_GRACE",
         "WSC_LOG",
         "WSC_LOG_FORMAT",
@@ -178,7 +185,9 @@ async fn help_lists_every_setting_with_its_default_and_version_tells_the_release
         let flag = format!("--{}", name.trim_start_matches("WSC_").to_lowercase().replace('_', "-"));
         assert!(text.contains(&flag), "{flag} is missing in --help");
     }
-    for default in ["0.0.0.0:8080", "0.0.0.0:8081", "50000", "65536", "262144", "1024", "110s"] {
+    for default in
+        ["0.0.0.0:8080", "0.0.0.0:8081", "50000", "65536", "262144", "1024", "110s", "25 %", "2000"]
+    {
         assert!(text.contains(default), "the default {default} is missing in --help");
     }
     assert!(text.contains("--dev"));

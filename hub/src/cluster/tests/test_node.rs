@@ -16,7 +16,7 @@ use crate::{
     identity::{ClientId, ConnectionId, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, Kind, ReportStatus},
     routing::ports::{
-        Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, Presence, Registration,
+        Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, NodeLoad, Presence, Registration,
     },
 };
 
@@ -99,7 +99,12 @@ impl TestNode {
         {
             let _inside = runtime.enter();
             let inbound = Arc::clone(&received) as Arc<dyn Inbound>;
-            tasks.run(inbound, Arc::new(|| 7), &tracker, shutdown.clone());
+            tasks.run(
+                inbound,
+                Arc::new(|| NodeLoad { connections: 7, ..NodeLoad::default() }),
+                &tracker,
+                shutdown.clone(),
+            );
         }
         Self { bus, directory, counters, received, tracker, shutdown, runtime: Some(runtime) }
     }
