@@ -93,8 +93,7 @@ impl HubBuilder {
             cluster::build(cluster_settings(&settings, client_addr.port(), api_addr.port()))?;
         let local = Arc::new(ConnectionTable::default());
         let events = settings.events.then(|| Arc::new(EventWriter::new(events)));
-        let router =
-            Router::new(local, bus, Arc::clone(&directory), events.clone(), settings.max_groups);
+        let router = Router::new(local, bus, Arc::clone(&directory), events.clone(), settings.max_groups);
         let metrics = Arc::new(Metrics::new());
         let edge = Edge::new(Arc::clone(&settings), hot, Arc::clone(&router), authenticator, metrics);
 

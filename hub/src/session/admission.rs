@@ -163,15 +163,17 @@ impl Edge {
             Some(client) => client,
             None => identity::client_id(&id.to_string())?,
         };
-        let connection = Arc::new(Connection::new(
-            id,
-            identity.user,
-            client,
-            address.map_or_else(String::new, |address| address.to_string()),
-            SystemTime::now(),
-            self.hot.now().limits.queue,
-        )
-        .within(Arc::clone(&self.queue_budget)));
+        let connection = Arc::new(
+            Connection::new(
+                id,
+                identity.user,
+                client,
+                address.map_or_else(String::new, |address| address.to_string()),
+                SystemTime::now(),
+                self.hot.now().limits.queue,
+            )
+            .within(Arc::clone(&self.queue_budget)),
+        );
         let mut admitted = Admitted {
             watched: self.heartbeat.watch(Arc::clone(&connection), identity.expires),
             send_right: SendRight { hot: Arc::clone(&self.hot), grants: identity.grants },
