@@ -66,7 +66,9 @@ impl RawClaims {
         let client_id = client_id.map_err(|error| invalid(format!("wsc.{error}")))?;
         let groups: Result<Vec<_>, _> = self.wsc.groups.iter().map(GroupName::new).collect();
         let groups = groups.map_err(|error| invalid(format!("wsc.groups: {error}")))?;
-        let grants = Grants::from_patterns(&self.wsc.send, &self.wsc.join).map_err(invalid)?;
+        // A group that the token names is granted by that: the client may leave it and come back.
+        let join = [&self.wsc.join[..], &self.wsc.groups].concat();
+        let grants = Grants::from_patterns(&self.wsc.send, &join).map_err(invalid)?;
         Ok(Claims { user, client_id, groups, grants, expires, issued_at })
     }
 }

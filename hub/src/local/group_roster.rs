@@ -168,8 +168,8 @@ mod tests {
         let roster = GroupRoster::default();
         let (room, hall) = (name("room"), name("hall"));
         let (alice, bob) = (connection("alice"), connection("bob"));
-        assert_eq!(roster.join(&alice, &room, JoinedBy::Client, MOST), Ok(true));
-        assert_eq!(roster.join(&alice, &room, JoinedBy::Client, MOST), Ok(false));
+        assert_eq!(roster.join(&alice, &room, JoinedBy::Grant, MOST), Ok(true));
+        assert_eq!(roster.join(&alice, &room, JoinedBy::Grant, MOST), Ok(false));
         assert_eq!(roster.join(&bob, &room, JoinedBy::Api, MOST), Ok(true));
         assert_eq!(roster.join(&bob, &hall, JoinedBy::Api, 1), Err(JoinRefused::TooMany(1)));
         assert_eq!((roster.groups(), roster.memberships(), roster.count(&room)), (1, 2, 2));
@@ -187,7 +187,7 @@ mod tests {
         let room = name("room");
         let lasting: Vec<_> = (0..200).map(|n| connection(&format!("stays-{n}"))).collect();
         for member in &lasting {
-            roster.join(member, &room, JoinedBy::Client, MOST).unwrap();
+            roster.join(member, &room, JoinedBy::Grant, MOST).unwrap();
         }
         let crowd: Vec<_> = (0..4)
             .map(|thread| {
@@ -195,7 +195,7 @@ mod tests {
                 std::thread::spawn(move || {
                     for round in 0..200 {
                         let guest = connection(&format!("guest-{thread}-{round}"));
-                        roster.join(&guest, &room, JoinedBy::Client, MOST).unwrap();
+                        roster.join(&guest, &room, JoinedBy::Grant, MOST).unwrap();
                         if round % 2 == 0 {
                             assert!(roster.leave(&guest, &room));
                         } else {

@@ -7,11 +7,9 @@ use crate::identity::GroupName;
 /// Who put a connection into a group. What a renewed token takes away depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JoinedBy {
-    /// The client itself, by a frame or at connect.
-    Client,
-    /// The `wsc.groups` claim of its token.
-    Token,
-    /// The backend.
+    /// What the client is granted: its own frame, its request to connect, or the claim of its token.
+    Grant,
+    /// The backend, whatever the client is granted.
     Api,
 }
 
@@ -94,17 +92,13 @@ mod tests {
     fn groups_are_counted_once_bounded_and_given_up_at_the_end() {
         let name = |text: &str| GroupName::new(text).unwrap();
         let mut joined = Joined::default();
-        assert_eq!(joined.add(&name("a"), JoinedBy::Client, 2), Ok(true));
+        assert_eq!(joined.add(&name("a"), JoinedBy::Grant, 2), Ok(true));
         assert_eq!(joined.add(&name("a"), JoinedBy::Api, 2), Ok(false));
-        assert_eq!(joined.add(&name("a"), JoinedBy::Token, 2), Ok(false));
+        assert_eq!(joined.add(&name("a"), JoinedBy::Grant, 2), Ok(false));
         assert_eq!(joined.groups, [(name("a"), JoinedBy::Api)], "the strongest reason stays");
-        assert_eq!(joined.add(&name("b"), JoinedBy::Token, 2), Ok(true));
-        assert_eq!(joined.add(&name("c"), JoinedBy::Client, 2), Err(JoinRefused::TooMany(2)));
-        assert_eq!(
-            joined.add(&name("b"), JoinedBy::Client, 2),
-            Ok(false),
-            "being there already is no excess"
-        );
+        assert_eq!(joined.add(&name("b"), JoinedBy::Grant, 2), Ok(true));
+        assert_eq!(joined.add(&name("c"), JoinedBy::Grant, 2), Err(JoinRefused::TooMany(2)));
+        assert_eq!(joined.add(&name("b"), JoinedBy::Grant, 2), Ok(false), "being there already is no excess");
         assert!(joined.remove(&name("a")) && !joined.remove(&name("a")));
         assert_eq!(joined.end(), [name("b")]);
         assert_eq!(joined.add(&name("a"), JoinedBy::Api, 2), Err(JoinRefused::Ended));

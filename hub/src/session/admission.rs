@@ -8,6 +8,7 @@ use std::{
 use super::{
     address_seats::AddressSeat,
     client_address::ClientAddress,
+    connect_groups,
     edge::Edge,
     handshake::{ConnectInputs, Refusal},
     heartbeat::Watched,
@@ -149,12 +150,20 @@ impl Edge {
             Some(taken) => taken,
             None => None,
         };
-        self.register(identity, (seat, address_seat), address).await
+        let most = self.settings.max_groups;
+        let groups = connect_groups::to_join(
+            inputs.groups.as_deref(),
+            identity.groups.clone(),
+            &identity.grants,
+            most,
+        )?;
+        self.register(identity, groups, (seat, address_seat), address).await
     }
 
     async fn register(
         self: &Arc<Self>,
         identity: Identity,
+        groups: Vec<GroupName>,
         seats: (Seat, Option<AddressSeat>),
         address: Option<ClientAddress>,
     ) -> Result<Admitted, Refusal> {
@@ -187,6 +196,10 @@ impl Edge {
             let ConnectRefusal::Banned { until, .. } = &refusal;
             let detail = format!("{refusal} (until {})", rfc3339(*until));
             return Err(Refusal::new(ErrorCode::Banned, detail));
+        }
+        if let Err(refusal) = self.join_at_connect(&admitted.connection, &groups).await {
+            admitted.leave().await;
+            return Err(refusal);
         }
         // A drain or a kick that came meanwhile has seen the connection in the table and closed it.
         if let Some(reason) = admitted.connection.queue.closing() {

@@ -18,7 +18,7 @@ const BEARER_SUBPROTOCOL: &str = "bearer.";
 const KEY_ENCODING: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 /// Documented, but not in this release.
-const NOT_BUILT: [&str; 3] = ["groups", "session", "offset"];
+const NOT_BUILT: [&str; 2] = ["session", "offset"];
 
 /// Why a client is not taken. Answered as HTTP before the upgrade.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,8 @@ pub struct ConnectInputs {
     pub proxy_user: Option<String>,
     /// A device from query or `X-Client-ID`.
     pub client_id: Option<String>,
+    /// Groups to join from the query, a comma list.
+    pub groups: Option<String>,
     /// `Origin`.
     pub origin: Option<String>,
     /// `Host`.
@@ -88,6 +90,7 @@ impl ConnectInputs {
                 }
                 "user_id" => &mut inputs.user,
                 "client_id" => &mut inputs.client_id,
+                "groups" => &mut inputs.groups,
                 name if NOT_BUILT.contains(&name) && !value.is_empty() => {
                     return Err(Refusal::bad(format!(
                         "{name} is not built yet in this release, leave it out"
@@ -256,7 +259,7 @@ mod tests {
             ("/ws?token=a", &[("authorization", "Bearer b")], "two different values of token"),
             ("/ws", &[("origin", "http://a"), ("origin", "http://b")], "two different values of origin"),
             ("/ws?user_id=%ff", &[], "the query is not percent-encoded UTF-8"),
-            ("/ws?groups=a", &[], "groups is not built yet"),
+            ("/ws?groups=a&groups=b", &[], "two different values of groups"),
             ("/ws?session=a", &[], "session is not built yet"),
             ("/ws?offset=a", &[], "offset is not built yet"),
         ];

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::Grants,
-    identity::{ClientId, UserId},
+    identity::{ClientId, GroupName, UserId},
     protocol::error_code::ErrorCode,
     settings::AuthMode,
 };
@@ -24,6 +24,8 @@ pub(super) struct Identity {
     pub(super) expires: Option<SystemTime>,
     /// When the token was issued, if it says so.
     pub(super) issued_at: Option<SystemTime>,
+    /// Groups that the token names.
+    pub(super) groups: Vec<GroupName>,
 }
 
 impl Edge {
@@ -54,10 +56,6 @@ impl Edge {
         if given_user.is_some_and(|user| user != claims.user) {
             return Err(Refusal::new(ErrorCode::BadRequest, "user_id differs from the token's sub"));
         }
-        if !claims.groups.is_empty() {
-            let detail = "groups in a token are not built yet in this release, leave wsc.groups out";
-            return Err(Refusal::new(ErrorCode::BadRequest, detail));
-        }
         let client_id = match (given_client, claims.client_id) {
             (Some(given), Some(claimed)) if given != claimed => {
                 let detail = "client_id differs from the token's client_id";
@@ -71,6 +69,7 @@ impl Edge {
             grants: claims.grants,
             expires: Some(claims.expires),
             issued_at: claims.issued_at,
+            groups: claims.groups,
         })
     }
 }
@@ -106,6 +105,7 @@ fn granted_nothing(user: &str, inputs: &ConnectInputs) -> Result<Identity, Refus
         grants: Grants::nothing(),
         expires: None,
         issued_at: None,
+        groups: Vec::new(),
     })
 }
 

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{admission::SendRight, client_sends::ClientSends, rate_limit::RateLimit};
+use super::{
+    admission::SendRight, client_groups::ClientGroups, client_sends::ClientSends, rate_limit::RateLimit,
+};
 use crate::{
     identity::MessageId,
     local::connection::Connection,
@@ -23,6 +25,7 @@ const BAD_FRAMES: u32 = 10;
 pub struct Inbound {
     send_right: SendRight,
     sends: ClientSends,
+    groups: ClientGroups,
     hot: Arc<Hot>,
     rate: RateLimit,
     bad_in_a_row: u32,
@@ -31,8 +34,8 @@ pub struct Inbound {
 impl Inbound {
     /// Nothing read yet.
     #[must_use]
-    pub fn new(send_right: SendRight, sends: ClientSends, hot: Arc<Hot>) -> Self {
-        Self { send_right, sends, hot, rate: RateLimit::new(Instant::now()), bad_in_a_row: 0 }
+    pub fn new(send_right: SendRight, sends: ClientSends, groups: ClientGroups, hot: Arc<Hot>) -> Self {
+        Self { send_right, sends, groups, hot, rate: RateLimit::new(Instant::now()), bad_in_a_row: 0 }
     }
 
     fn within_rate(&mut self) -> bool {
@@ -70,8 +73,15 @@ impl Inbound {
                 let detail = format!("sending to user:{} is not granted", frame.receiver);
                 error(ErrorCode::NotPermitted, &detail);
             }
-            Ok(ClientFrame::GroupMessage(_) | ClientFrame::Membership(_)) => {
-                error(ErrorCode::BadRequest, "groups are not built yet in this release for clients' frames");
+            Ok(ClientFrame::GroupMessage(frame)) => {
+                if let Err(refused) = self.groups.send(*frame, &self.send_right) {
+                    error(refused.code(), &refused.to_string());
+                }
+            }
+            Ok(ClientFrame::Membership(wish)) => {
+                if let Err(refused) = self.groups.change(wish, &self.send_right) {
+                    error(refused.code(), &refused.to_string());
+                }
             }
             Ok(ClientFrame::Message(frame)) => {
                 if let Err(refused) = self.sends.accept(*frame) {

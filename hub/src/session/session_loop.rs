@@ -18,6 +18,7 @@ use tokio_tungstenite::{
 
 use super::{
     admission::Admitted,
+    client_groups::ClientGroups,
     client_sends::ClientSends,
     client_stream::ClientStream,
     end::End,
@@ -76,10 +77,11 @@ where
         ping_interval: edge.settings.ping_interval,
     });
     let sends = ClientSends::new(Arc::clone(&edge), Arc::clone(&connection));
+    let groups = ClientGroups::new(Arc::clone(&edge), Arc::clone(&connection));
     let mut session = Session {
         socket: WebSocketStream::from_partially_read(heard, leftover, Role::Server, Some(config)).await,
         writer: FrameWriter::starting_with(welcome),
-        inbound: Inbound::new(admitted.send_right.clone(), sends, Arc::clone(&edge.hot)),
+        inbound: Inbound::new(admitted.send_right.clone(), sends, groups, Arc::clone(&edge.hot)),
         admitted,
         largest: limit,
         reading: true,

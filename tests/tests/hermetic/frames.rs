@@ -149,8 +149,8 @@ async fn a_bad_frame_is_answered_with_code_and_sentence_and_the_connection_goes_
         ("{\"receiver\":\"bob\",\"message_type\":\"welcome\"}", "not_permitted", "reserved"),
         ("{\"receiver\":\"bob\",\"message_type\":\"kick_out\"}", "not_permitted", "reserved"),
         ("{\"receiver\":\"bob\",\"store\":true}", "not_permitted", "store"),
-        ("{\"group\":\"room\",\"content\":\"x\"}", "bad_request", "not built yet"),
-        ("{\"message_type\":\"join\",\"group\":\"room\"}", "bad_request", "not built yet"),
+        ("{\"group\":\"a room\",\"content\":\"x\"}", "bad_request", "group contains ' '"),
+        ("{\"message_type\":\"join\"}", "bad_request", "group is missing"),
         ("{\"receiver\":\"@backend\"}", "bad_request", "not built yet"),
         ("{\"receiver\":\"bob\",\"group\":\"room\"}", "bad_request", "not both"),
     ];

@@ -10,6 +10,8 @@ mod dev_mode;
 mod embedded;
 mod environment;
 mod frames;
+mod group_grants;
+mod groups;
 mod health;
 mod hot_settings;
 mod limits;

@@ -134,7 +134,7 @@ async fn joins_of_a_group_that_is_here_already_cost_no_command_and_numbers_follo
     let registry = Arc::new(GroupRegistry::new(Arc::clone(&node.directory), 8));
     let room = group("room-1");
     let first = connection("user-0");
-    registry.join(&first, &room, JoinedBy::Client).unwrap();
+    registry.join(&first, &room, JoinedBy::Grant).unwrap();
     assert!(!registry.is_settled(&room));
     registry.settle(&room).await.unwrap();
     assert!(registry.is_settled(&room));
@@ -142,7 +142,7 @@ async fn joins_of_a_group_that_is_here_already_cost_no_command_and_numbers_follo
     redis.command::<()>(&["CONFIG", "RESETSTAT"]).await;
     let crowd: Vec<_> = (1..300).map(|n| connection(&format!("user-{n}"))).collect();
     for member in &crowd {
-        registry.join(member, &room, JoinedBy::Client).unwrap();
+        registry.join(member, &room, JoinedBy::Grant).unwrap();
         registry.settle(&room).await.unwrap();
     }
     for member in &crowd[..100] {
@@ -198,10 +198,10 @@ async fn what_redis_did_not_hear_is_written_when_it_is_back() {
     };
     let (stays, goes) = (group("stays"), group("goes"));
     let (late, early) = (connection("late"), connection("early"));
-    registry.join(&early, &goes, JoinedBy::Client).unwrap();
+    registry.join(&early, &goes, JoinedBy::Grant).unwrap();
     registry.settle(&goes).await.unwrap();
     redis.command::<()>(&["CLIENT", "PAUSE", "2600", "ALL"]).await;
-    registry.join(&late, &stays, JoinedBy::Client).unwrap();
+    registry.join(&late, &stays, JoinedBy::Grant).unwrap();
     let (failed, ()) = tokio::join!(registry.settle(&stays), registry.end(&early));
     assert!(matches!(failed, Err(DirectoryError::Unavailable(_))), "{failed:?}");
     assert_eq!(registry.roster().count(&stays), 1, "here the member is a member all the same");
