@@ -22,11 +22,23 @@ pub const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How long their leases last.
 pub const LEASE: Duration = Duration::from_millis(1500);
 
+/// Redis in any of its forms, as hubs are told of it.
+pub trait RedisWiring {
+    /// The settings that lead there.
+    fn wire(&self, options: HubOptions) -> HubOptions;
+}
+
+impl RedisWiring for RedisServer {
+    fn wire(&self, options: HubOptions) -> HubOptions {
+        options.set("WSC_REDIS_URL", &self.url())
+    }
+}
+
 /// Several hubs on one Redis.
 #[derive(Debug)]
-pub struct HubFleet {
+pub struct HubFleet<R = RedisServer> {
     /// The registry they share.
-    pub redis: RedisServer,
+    pub redis: R,
     /// The hubs, `node-0` first.
     pub hubs: Vec<HubProcess>,
     keys: ScratchDir,
@@ -46,7 +58,16 @@ impl HubFleet {
     /// # Errors
     /// When a program is missing or the hubs do not find each other within 20 s.
     pub async fn start_with(size: usize, change: impl Fn(HubOptions) -> HubOptions) -> Result<Self> {
-        let redis = RedisServer::start(RedisOptions::default()).await?;
+        HubFleet::over(RedisServer::start(RedisOptions::default()).await?, size, change).await
+    }
+}
+
+impl<R: RedisWiring> HubFleet<R> {
+    /// Starts `size` hubs over a Redis that runs, and waits until each sees all.
+    ///
+    /// # Errors
+    /// When a program is missing or the hubs do not find each other within 20 s.
+    pub async fn over(redis: R, size: usize, change: impl Fn(HubOptions) -> HubOptions) -> Result<Self> {
         let mut fleet = Self { redis, hubs: Vec::new(), keys: api_keys()? };
         for number in 0..size {
             let options = change(fleet.options(&format!("node-{number}")));
@@ -60,8 +81,8 @@ impl HubFleet {
     #[must_use]
     pub fn options(&self, id: &str) -> HubOptions {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
-        HubOptions::node(id)
-            .set("WSC_REDIS_URL", &self.redis.url())
+        self.redis
+            .wire(HubOptions::node(id))
             .set("WSC_AUTH_MODE", "trusted")
             .set_path("WSC_API_KEYS_DIR", self.keys.path())
             .set("WSC_HEARTBEAT_INTERVAL", &millis(HEARTBEAT))

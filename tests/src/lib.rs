@@ -5,10 +5,10 @@
 //! - [`source_tree`], [`rust_source`], [`source_rule`]: the house rules of the sources.
 //! - [`wait`]: waiting for a condition with a deadline; nothing here sleeps and hopes.
 //! - [`program`], [`child_process`], [`scratch_dir`]: running programs and giving them files.
-//! - [`redis_server`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
+//! - [`redis_server`], [`redis_sentinel`], [`redis_cluster`], [`tcp_proxy`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
-//! - [`ws_client`], [`raw_ws`], [`reconnecting_client`], [`api_client`], [`tokens`]: what talks to it.
-//! - [`ws_client`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`scrape`], [`tokens`]: what talks to it.
+//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`scrape`], [`tokens`],
+//!   [`traffic`]: what talks to it.
 
 pub mod api_client;
 pub mod child_process;
@@ -21,12 +21,16 @@ pub mod lone_hub;
 pub mod program;
 pub mod raw_ws;
 pub mod reconnecting_client;
+pub mod redis_cluster;
+pub mod redis_sentinel;
 pub mod redis_server;
 pub mod rust_source;
 pub mod scrape;
 pub mod scratch_dir;
 pub mod source_rule;
 pub mod source_tree;
+pub mod tcp_proxy;
 pub mod tokens;
+pub mod traffic;
 pub mod wait;
 pub mod ws_client;

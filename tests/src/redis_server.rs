@@ -4,6 +4,7 @@ use std::{net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, aio::MultiplexedConnection};
+use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::{
@@ -78,6 +79,33 @@ impl RedisServer {
         Err(last.context("no attempt was made")?)
     }
 
+    /// Sends a signal, such as the one that stops it for a while.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("redis-server does not run")?.signal(signal)
+    }
+
+    /// Its port on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs one command, given as words, on a connection of its own.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn command<T: redis::FromRedisValue>(&self, words: &str) -> Result<T> {
+        let mut words = words.split(' ');
+        let mut command = redis::cmd(words.next().context("no command")?);
+        for word in words {
+            command.arg(word);
+        }
+        Ok(command.query_async(&mut self.connection().await?).await?)
+    }
+
     /// Starts it again on the same port after [`RedisServer::kill`], with no data.
     ///
     /// # Errors
@@ -124,11 +152,22 @@ impl RedisServer {
         lines.join("\n") + "\n"
     }
 
+    /// The file with a given name in the server's own folder, such as `server.crt` of one that speaks TLS.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `redis`, or `rediss` for one that speaks TLS.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.options.tls { "rediss" } else { "redis" }
+    }
+
     /// The address for `WSC_REDIS_URL`, without credentials.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.options.tls { "rediss" } else { "redis" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme(), self.port)
     }
 
     /// The certificate of the authority, when started with [`RedisOptions::tls`].

@@ -22,7 +22,7 @@ use crate::{
     observe::{ClusterCounts, Metrics},
     routing::{event_writer::EventWriter, ports::Inbound, router::Router},
     session::{edge::Edge, queue_keeper},
-    settings::{AuthMode, DEV_API_KEY, Hot, HotFile, Settings},
+    settings::{AuthMode, DEV_API_KEY, Hot, HotFile, RedisMode, Settings},
 };
 
 /// Time for the next request on a socket of the API listener: backends keep theirs open.
@@ -172,7 +172,14 @@ fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, Socke
 
 fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> ClusterSettings {
     let redis = settings.redis.clone().map(|redis| cluster::RedisSettings {
-        url: redis.url,
+        mode: match redis.mode {
+            RedisMode::Standalone => cluster::RedisMode::Standalone,
+            RedisMode::Sentinel => cluster::RedisMode::Sentinel { master: redis.sentinel_master },
+            RedisMode::Cluster => cluster::RedisMode::Cluster,
+        },
+        tls: redis.tls,
+        hosts: redis.hosts,
+        database: redis.database,
         username_file: redis.username_file,
         password_file: redis.password_file,
         ca_file: redis.ca_file,

@@ -7,15 +7,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BusCounters,
+    cluster_topology::ClusterTopology,
+    ear::{Ear, Place},
     key_space::KeySpace,
     outbox::{Channel, Outbox, return_address},
-    redis_link::RedisAddress,
+    redis_address::RedisAddress,
     registry_error::RegistryError,
+    shard_link::Target,
     shards::{Delivery, Reply, Shards},
     standing::{Standing, Subscription},
 };
@@ -28,8 +31,6 @@ use crate::{
     routing::ports::Answer,
 };
 
-/// A subscription that lived this long was good.
-const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Sources whose last sequence is remembered; beyond it all are forgotten, which only means gaps not counted.
 const SOURCES: usize = 4096;
 /// Between two lines in the log about bytes that are no batch.
@@ -37,7 +38,6 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 /// The hearing half of the bus.
 pub(super) struct BusReader {
-    pub(super) address: Arc<RedisAddress>,
     pub(super) keys: KeySpace,
     pub(super) standing: Arc<Standing>,
     pub(super) outbox: Arc<Outbox>,
@@ -47,92 +47,116 @@ pub(super) struct BusReader {
     pub(super) probe_interval: Duration,
     /// How long a channel may bring no probe before it is taken for dead.
     pub(super) silence: Duration,
+    pub(super) hearing: Mutex<Hearing>,
 }
 
-/// What is known of the subscription and of what came by it.
-struct Hearing {
-    node_channel: String,
+/// What is known of the subscriptions and of what came by them.
+pub(super) struct Hearing {
     heard_node: Instant,
     heard_broadcast: Instant,
     sequences: HashMap<(NodeInstance, bool), u64>,
     complained: Option<Instant>,
+    /// Of each ear.
+    ears: Vec<Subscription>,
 }
 
-impl BusReader {
-    /// Keeps the subscription and reads it until told to stop.
-    pub(super) async fn run(self, shutdown: CancellationToken) {
-        let node_channel = self.keys.node_channel(&self.standing.instance().node);
-        let channels = [node_channel.clone(), self.keys.broadcast_channel()];
-        let now = Instant::now();
-        let mut hearing = Hearing {
-            node_channel,
+impl Hearing {
+    /// Nothing was heard yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
             heard_node: now,
             heard_broadcast: now,
             sequences: HashMap::new(),
             complained: None,
+            ears: Vec::new(),
+        }
+    }
+}
+
+impl Hearing {
+    /// Whether an ear hears the node's channel, and whether the one for all: a lone ear hears both.
+    fn channels_of(&self, ear: usize) -> (bool, bool) {
+        (ear == 0, ear == 1 || self.ears.len() < 2)
+    }
+}
+
+impl BusReader {
+    /// Keeps the subscriptions until told to stop: one connection for both channels, or in a Redis Cluster one for
+    /// each, as their slots may be anywhere.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        address: Arc<RedisAddress>,
+        topology: Option<Arc<ClusterTopology>>,
+        shutdown: CancellationToken,
+    ) {
+        let node_channel = self.keys.node_channel(&self.standing.instance().node);
+        let channels = [node_channel, self.keys.broadcast_channel()];
+        let ear = |number, place, channels| Ear { address: Arc::clone(&address), place, channels, number };
+        let ears: Vec<Ear> = match &topology {
+            None => vec![ear(0, Place::Single(Target::only(&address)), channels.to_vec())],
+            Some(topology) => (0..)
+                .zip(channels)
+                .map(|(number, channel)| ear(number, Place::Sharded(Arc::clone(topology)), vec![channel]))
+                .collect(),
         };
-        let mut retry = self.address.retry();
-        while !shutdown.is_cancelled() {
-            retry.begin();
-            let subscribed = tokio::select! {
-                () = shutdown.cancelled() => return,
-                subscribed = self.address.subscribe(&channels) => subscribed,
-            };
-            let why = match subscribed {
-                Ok(subscription) => {
-                    self.counters.subscriptions.add(1);
-                    let since = Instant::now();
-                    (hearing.heard_node, hearing.heard_broadcast) = (since, since);
-                    self.standing.set_subscription(Subscription::Up);
-                    let why = self.listen(subscription.into_on_message(), &mut hearing, &shutdown).await;
-                    if since.elapsed() >= GOOD_AFTER {
-                        retry.reset();
-                    }
-                    retry.begin();
-                    why
-                }
-                Err(error) => error,
-            };
-            self.standing.set_subscription(Subscription::Down(why));
+        let why = RegistryError::Unreachable("no connection to redis was made yet".to_owned());
+        self.hearing.lock().ears = vec![Subscription::Down(why); ears.len()];
+        let hearing = futures::future::join_all(ears.iter().map(|ear| ear.run(&self, shutdown.clone())));
+        tokio::join!(hearing, self.probe_regularly(&shutdown));
+    }
+
+    async fn probe_regularly(&self, shutdown: &CancellationToken) {
+        let mut probes = tokio::time::interval(self.probe_interval);
+        loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = retry.pause() => {}
+                _ = probes.tick() => self.probe(),
             }
         }
     }
 
-    /// Reads until the subscription ends or falls silent, and says why.
-    async fn listen(
-        &self,
-        mut messages: impl futures::Stream<Item = redis::Msg> + Unpin,
-        hearing: &mut Hearing,
-        shutdown: &CancellationToken,
-    ) -> RegistryError {
-        let mut probes = tokio::time::interval(self.probe_interval);
-        loop {
-            let silent_at = hearing.heard_node.min(hearing.heard_broadcast) + self.silence;
-            tokio::select! {
-                () = shutdown.cancelled() => {
-                    return RegistryError::Unreachable("this node is shutting down".to_owned());
-                }
-                message = messages.next() => match message {
-                    Some(message) => {
-                        let broadcast = message.get_channel_name() != hearing.node_channel;
-                        self.take(Bytes::copy_from_slice(message.get_payload_bytes()), broadcast, hearing);
-                    }
-                    None => {
-                        let why = "redis closed the subscription to the node's channels";
-                        return RegistryError::Unreachable(why.to_owned());
-                    }
-                },
-                _ = probes.tick() => self.probe(),
-                () = tokio::time::sleep_until(silent_at.into()) => {
-                    tracing::warn!("a channel brought no probe for too long, subscribing again");
-                    let why = "the subscription to the node's channels fell silent";
-                    return RegistryError::Unreachable(why.to_owned());
-                }
+    /// A subscription was built; its channels count as heard at `now`.
+    pub(super) fn subscribed(&self, ear: usize, now: Instant) {
+        self.counters.subscriptions.add(1);
+        {
+            let mut hearing = self.hearing.lock();
+            let (node, broadcast) = hearing.channels_of(ear);
+            if node {
+                hearing.heard_node = now;
+            }
+            if broadcast {
+                hearing.heard_broadcast = now;
             }
         }
+        self.set_subscription(ear, Subscription::Up);
+    }
+
+    /// The node hears its channels when all ears do.
+    pub(super) fn set_subscription(&self, ear: usize, state: Subscription) {
+        let mut hearing = self.hearing.lock();
+        if let Some(known) = hearing.ears.get_mut(ear) {
+            *known = state;
+        }
+        let down = hearing.ears.iter().find(|ear| **ear != Subscription::Up);
+        self.standing.set_subscription(down.cloned().unwrap_or(Subscription::Up));
+    }
+
+    /// When an ear is to be taken for dead unless it brings a sign of life.
+    pub(super) fn silent_at(&self, ear: usize) -> Instant {
+        let hearing = self.hearing.lock();
+        let (node, broadcast) = hearing.channels_of(ear);
+        let heard = match (node, broadcast) {
+            (true, true) => hearing.heard_node.min(hearing.heard_broadcast),
+            (true, false) => hearing.heard_node,
+            (false, _) => hearing.heard_broadcast,
+        };
+        heard + self.silence
+    }
+
+    /// Takes a message of a channel. Never blocks.
+    pub(super) fn hear(&self, channel: &[u8], payload: Vec<u8>) {
+        let broadcast = channel == self.keys.broadcast_channel().as_bytes();
+        self.take(Bytes::from(payload), broadcast, &mut self.hearing.lock());
     }
 
     /// Sends a sign of life to everyone and one to oneself.
@@ -263,7 +287,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::{RedisSettings, batcher::BatchLimits},
+        cluster::batcher::BatchLimits,
         identity::UserId,
         protocol::envelope_batch::{BatchHeader, append},
     };
@@ -271,17 +295,9 @@ mod tests {
     const OWN: &str = "chat-0#k3x9.1";
 
     fn reader() -> (BusReader, Hearing) {
-        let redis = RedisSettings {
-            url: "redis://127.0.0.1:1".to_owned(),
-            username_file: None,
-            password_file: None,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-        };
         let counters = Arc::new(BusCounters::default());
+        let long_ago = Instant::now() - Duration::from_secs(9);
         let reader = BusReader {
-            address: Arc::new(RedisAddress::new(redis).unwrap()),
             keys: KeySpace::new("t:"),
             standing: Arc::new(Standing::new(OWN.parse().unwrap(), Duration::from_millis(50))),
             outbox: Arc::new(Outbox::new(BatchLimits::default(), Arc::clone(&counters))),
@@ -290,16 +306,9 @@ mod tests {
             counters,
             probe_interval: Duration::from_secs(1),
             silence: Duration::from_secs(1),
+            hearing: Mutex::new(Hearing::new(long_ago)),
         };
-        let long_ago = Instant::now() - Duration::from_secs(9);
-        let hearing = Hearing {
-            node_channel: "t:node:{chat-0}".to_owned(),
-            heard_node: long_ago,
-            heard_broadcast: long_ago,
-            sequences: HashMap::new(),
-            complained: None,
-        };
-        (reader, hearing)
+        (reader, Hearing::new(long_ago))
     }
 
     fn batch(source: &str, sequence: u64, kind: Kind) -> Bytes {
@@ -359,6 +368,30 @@ mod tests {
         );
         reader.take(batch("chat-0#other.1", 1, Kind::Broadcast), true, &mut hearing);
         assert_eq!(reader.counters.dropped_unregistered.get(), 1, "another process of the same id");
+    }
+
+    #[test]
+    fn each_ear_is_silent_by_its_own_channels_and_one_that_is_down_makes_the_node_deaf() {
+        let (reader, _) = reader();
+        let down = Subscription::Down(RegistryError::Other("x".to_owned()));
+        let state = reader.standing.subscription();
+        reader.hearing.lock().ears = vec![down.clone(); 2];
+        let before = reader.silent_at(0);
+        reader.subscribed(1, Instant::now());
+        assert!(reader.silent_at(0) == before && reader.silent_at(1) > before);
+        assert_eq!(*state.borrow(), down);
+        reader.subscribed(0, Instant::now());
+        assert!(reader.silent_at(0) > before);
+        assert_eq!(*state.borrow(), Subscription::Up);
+        reader.set_subscription(1, down.clone());
+        assert_eq!(*state.borrow(), down);
+        // A lone ear hears both, so the channel that was heard less lately counts.
+        reader.hearing.lock().ears = vec![Subscription::Up];
+        let both = reader.silent_at(0);
+        reader.hear(b"t:node:{chat-0}", batch(OWN, 1, Kind::Hello).to_vec());
+        assert!(reader.silent_at(0) == both || reader.silent_at(0) > both);
+        reader.hear(b"t:broadcast", batch(OWN, 1, Kind::Hello).to_vec());
+        assert!(reader.silent_at(0) > both);
     }
 
     #[test]

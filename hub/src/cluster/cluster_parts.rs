@@ -5,12 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BusCounters, ClusterSettings, LoadSource, MemoryCluster,
+    BusCounters, ClusterSettings, LoadSource, MemoryCluster, RedisMode,
     batcher::BatchLimits,
-    bus_reader::{BusReader, RemoteReply},
+    bus_reader::{BusReader, Hearing, RemoteReply},
+    cluster_topology::ClusterTopology,
     event_stream::EventStream,
     group_directory::GroupDirectory,
     key_space::KeySpace,
@@ -20,9 +22,10 @@ use super::{
     node_record::RecordSource,
     outbox::Outbox,
     reaper::Reaper,
+    redis_address::RedisAddress,
     redis_bus::RedisBus,
     redis_directory::RedisDirectory,
-    redis_link::{RedisAddress, RedisLink},
+    redis_link::RedisLink,
     shards::{ShardWorker, Shards},
     standing::Standing,
 };
@@ -82,9 +85,11 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
     let counters = Arc::new(BusCounters::default());
     let keys = KeySpace::new(&settings.key_prefix);
     let standing = Arc::new(Standing::new(first_instance(settings.node.clone())?, settings.lease));
+    let topology =
+        (*address.mode() == RedisMode::Cluster).then(|| Arc::new(ClusterTopology::new(Arc::clone(&address))));
     // Envelopes have their own connection, so that a flood of them delays no heartbeat.
-    let commands = Arc::new(RedisLink::new(Arc::clone(&address)));
-    let publishing = Arc::new(RedisLink::new(Arc::clone(&address)));
+    let commands = Arc::new(RedisLink::new(Arc::clone(&address), topology.clone()));
+    let publishing = Arc::new(RedisLink::new(Arc::clone(&address), topology.clone()));
     let source = Arc::new(RecordSource::new(settings.clone()));
     let leases = Arc::new(LeaseView::new(Arc::clone(&commands), keys.clone(), Arc::clone(&standing)));
     let membership = Arc::new(Membership::new(
@@ -118,8 +123,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         outbox: Arc::clone(&outbox),
     });
     let (shards, workers) = Shards::new();
-    let reader = BusReader {
-        address,
+    let reader = Arc::new(BusReader {
         keys: keys.clone(),
         standing: Arc::clone(&standing),
         outbox,
@@ -128,7 +132,8 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         probe_interval: settings.heartbeat_interval,
         // 20 s of the usual 30 s: a subscription is replaced before its node would be missed.
         silence: settings.lease * 2 / 3,
-    };
+        hearing: Mutex::new(Hearing::new(Instant::now())),
+    });
     let reaper = Arc::new(Reaper {
         link: Arc::clone(&commands),
         keys,
@@ -139,6 +144,8 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         interval: settings.heartbeat_interval,
     });
     let tasks = RedisTasks {
+        address,
+        topology,
         commands,
         publishing,
         source,
@@ -185,6 +192,8 @@ impl ClusterTasks {
 }
 
 struct RedisTasks {
+    address: Arc<RedisAddress>,
+    topology: Option<Arc<ClusterTopology>>,
     commands: Arc<RedisLink>,
     publishing: Arc<RedisLink>,
     source: Arc<RecordSource>,
@@ -192,7 +201,7 @@ struct RedisTasks {
     membership: Arc<Membership>,
     directory: Arc<RedisDirectory>,
     bus: Arc<RedisBus>,
-    reader: BusReader,
+    reader: Arc<BusReader>,
     workers: Vec<ShardWorker<RemoteReply>>,
     reaper: Arc<Reaper>,
 }
@@ -208,6 +217,10 @@ impl RedisTasks {
         self.source.load_from(load);
         // The connections outlive the rest, because leaving needs them.
         let unlink = CancellationToken::new();
+        if let Some(topology) = self.topology.clone() {
+            let unlink = unlink.clone();
+            tracker.spawn(async move { topology.run(unlink).await });
+        }
         for link in [self.commands, self.publishing] {
             let unlink = unlink.clone();
             tracker.spawn(async move { link.run(unlink).await });
@@ -222,7 +235,7 @@ impl RedisTasks {
         tracker.spawn(async move { bus.run_publisher(stop).await });
         let (bus, stop) = (self.bus, shutdown.clone());
         tracker.spawn(async move { bus.run_timer(stop).await });
-        tracker.spawn(self.reader.run(shutdown.clone()));
+        tracker.spawn(self.reader.run(self.address, self.topology, shutdown.clone()));
         for worker in self.workers {
             tracker.spawn(worker.run(Arc::clone(inbound), shutdown.clone()));
         }

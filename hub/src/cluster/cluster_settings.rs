@@ -4,8 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::identity::NodeId;
 
-/// The node's own facts and how to reach the registry. Validated by whoever parsed them, except the URL,
-/// which [`super::build`] checks.
+/// The node's own facts and how to reach the registry. Validated by whoever parsed them.
 #[derive(Debug, Clone)]
 pub struct ClusterSettings {
     /// The registry; `None` for a node that is alone.
@@ -34,15 +33,34 @@ pub struct ClusterSettings {
     pub lease: Duration,
 }
 
-/// How to reach a standalone Redis. The files are read again at each connect, so that a changed secret acts
-/// without a restart.
-#[derive(Clone)]
+/// What kind of Redis there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Standalone,
+    /// Sentinels, which know where the primary is.
+    Sentinel {
+        /// The name under which they watch it.
+        master: String,
+    },
+    /// A Redis Cluster.
+    Cluster,
+}
+
+/// How to reach Redis. The files are read again at each connect, so that a changed secret acts without a restart.
+#[derive(Debug, Clone)]
 pub struct RedisSettings {
-    /// `redis://host:port[/db]` or `rediss://` for TLS.
-    pub url: String,
-    /// Holds the ACL user's name; without it the name in the URL, else `default`.
+    /// What kind of Redis there is.
+    pub mode: RedisMode,
+    /// Whether TLS is spoken, to Sentinels as well.
+    pub tls: bool,
+    /// Hosts and ports: the server; the Sentinels; or some nodes of the Redis Cluster.
+    pub hosts: Vec<(String, u16)>,
+    /// Number of the database; 0 in a Redis Cluster.
+    pub database: i64,
+    /// Holds the ACL user's name; without it, or when it is empty, `default`.
     pub username_file: Option<PathBuf>,
-    /// Holds the password; without it the one in the URL, else none.
+    /// Holds the password; without it, or when it is empty, none.
     pub password_file: Option<PathBuf>,
     /// PEM certificates that sign the server's; without it the system's.
     pub ca_file: Option<PathBuf>,
@@ -50,17 +68,4 @@ pub struct RedisSettings {
     pub cert_file: Option<PathBuf>,
     /// PEM client key.
     pub key_file: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for RedisSettings {
-    /// Leaves the URL out: it may hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisSettings")
-            .field("username_file", &self.username_file)
-            .field("password_file", &self.password_file)
-            .field("ca_file", &self.ca_file)
-            .field("cert_file", &self.cert_file)
-            .field("key_file", &self.key_file)
-            .finish_non_exhaustive()
-    }
 }

@@ -1,17 +1,23 @@
 //! The ports of routing over Redis, and in memory for a node that is alone.
 //!
 //! - [`build`] gives [`ClusterParts`]: the bus, the directory and the tasks to run.
-//! - Redis, from the outside in: `redis_link` (connections), `key_space` and `scripts` (what is stored), `membership`
+//! - The way to Redis: `redis_address` (logging in), `redis_link` (commands), which is a `shard_link` to one primary, found
+//!   by `sentinel` if need be, or a `cluster_link` to many, with `cluster_topology` and `slot_map`; `vote`, `backoff`.
+//! - Over Redis, from the outside in: `key_space` and `scripts` (what is stored), `membership`
 //!   and `standing` (the own lease), `lease_view` (others' leases), `redis_directory` and `presence_entry` (users),
-//!   `group_directory` and `shared_reads` (groups), `reaper` (the dead), `redis_bus`, `outbox`, `batcher`, `report_slab` (sending), `bus_reader`, `shards` (hearing).
+//!   `group_directory` and `shared_reads` (groups), `reaper` (the dead), `redis_bus`, `outbox`, `batcher`, `report_slab`
+//!   (sending), `ear`, `bus_reader`, `shards` (hearing).
 //! - [`MemoryCluster`]: the same without a server.
 
 mod backoff;
 mod batcher;
 mod bus_counters;
 mod bus_reader;
+mod cluster_link;
 mod cluster_parts;
 mod cluster_settings;
+mod cluster_topology;
+mod ear;
 mod event_ring;
 mod event_stream;
 mod group_directory;
@@ -23,20 +29,25 @@ mod node_record;
 mod outbox;
 mod presence_entry;
 mod reaper;
+mod redis_address;
 mod redis_bus;
 mod redis_directory;
 mod redis_link;
 mod registry_error;
 mod report_slab;
 mod scripts;
+mod sentinel;
+mod shard_link;
 mod shards;
 mod shared_reads;
+mod slot_map;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod vote;
 
 pub use bus_counters::{BusCounters, Counter};
 pub use cluster_parts::{ClusterError, ClusterParts, ClusterTasks, build};
-pub use cluster_settings::{ClusterSettings, RedisSettings};
+pub use cluster_settings::{ClusterSettings, RedisMode, RedisSettings};
 pub use memory::MemoryCluster;
 pub use node_record::LoadSource;

@@ -74,9 +74,7 @@ impl RedisBus {
             Channel::Node(node) => self.keys.node_channel(node),
             Channel::Broadcast => self.keys.broadcast_channel(),
         };
-        let mut command = redis::cmd("PUBLISH");
-        command.arg(channel).arg(&batch.bytes[..]);
-        let outcome = self.link.command(&command).await;
+        let outcome = self.link.publish(&channel, &batch.bytes).await;
         (batch, outcome)
     }
 

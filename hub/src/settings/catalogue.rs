@@ -150,21 +150,28 @@ pub const CATALOGUE: &[Setting] = &[
         "WSC_REDIS_URL",
         "URL",
         "none: this node is alone",
-        "redis://HOST[:PORT][/DB], or rediss:// for TLS; user and password belong into files",
+        "redis://HOST[:PORT][/DB], or rediss:// for TLS; a comma list of Sentinels or of nodes of a Redis Cluster; user and password belong into files",
     ),
     setting(
         REDIS,
         "WSC_REDIS_MODE",
         "MODE",
         "standalone",
-        "standalone; sentinel and cluster are not built yet",
+        "standalone: one server; sentinel: the URL lists Sentinels; cluster: the URL lists nodes of a Redis Cluster",
+    ),
+    setting(
+        REDIS,
+        "WSC_REDIS_SENTINEL_MASTER",
+        "NAME",
+        "",
+        "Name of the primary that the Sentinels watch; mode sentinel only",
     ),
     setting(
         REDIS,
         "WSC_REDIS_USERNAME_FILE",
         "FILE",
         "",
-        "File with the ACL user; read again at each connect",
+        "File with the ACL user, also tried with Sentinels; read again at each connect",
     ),
     setting(
         REDIS,
@@ -301,7 +308,6 @@ pub const CATALOGUE: &[Setting] = &[
 
 /// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
 pub const NOT_BUILT: &[&str] = &[
-    "WSC_REDIS_SENTINEL_MASTER",
     "WSC_MAX_CONNECTIONS_PER_USER",
     "WSC_ON_EXCESS",
     "WSC_INBOX_MAX_MESSAGES",

@@ -62,11 +62,30 @@ pub struct Settings {
     pub dev: bool,
 }
 
+/// What kind of Redis there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Standalone,
+    /// Sentinels that know the primary.
+    Sentinel,
+    /// A Redis Cluster.
+    Cluster,
+}
+
 /// Where Redis is and how to log in. Secrets stay in files, read again at each connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `redis://` or `rediss://`.
-    pub url: String,
+    /// What kind of Redis there is.
+    pub mode: RedisMode,
+    /// Whether TLS is spoken, to all of them.
+    pub tls: bool,
+    /// Hosts and ports: the server; the Sentinels; or some nodes of the Redis Cluster. Never empty.
+    pub hosts: Vec<(String, u16)>,
+    /// Number of the database; 0 in a Redis Cluster.
+    pub database: i64,
+    /// Name of the primary that the Sentinels watch; empty in the other modes.
+    pub sentinel_master: String,
     /// File with the ACL user.
     pub username_file: Option<PathBuf>,
     /// File with the password.

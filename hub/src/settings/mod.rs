@@ -7,12 +7,15 @@ mod hot_settings;
 mod limits;
 mod parse;
 mod parse_auth;
+mod parse_redis;
 #[cfg(test)]
 mod parse_test;
 
 pub use catalogue::{CATALOGUE, NOT_BUILT, Setting};
 pub use duration::parse_duration;
-pub use effective::{AuthMode, AuthSettings, ClientSend, DEV_API_KEY, LogFormat, RedisSettings, Settings};
+pub use effective::{
+    AuthMode, AuthSettings, ClientSend, DEV_API_KEY, LogFormat, RedisMode, RedisSettings, Settings,
+};
 pub use hot_settings::{BadHotSettings, FileState, Hot, HotFile, HotSettings};
 pub use limits::Limits;
 pub use parse::{Exit, Surroundings, parse};

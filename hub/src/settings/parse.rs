@@ -7,10 +7,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 use super::{
     catalogue::{CATALOGUE, NOT_BUILT, Setting},
     duration::parse_duration,
-    effective::{AuthMode, ClientSend, LogFormat, RedisSettings, Settings},
+    effective::{AuthMode, ClientSend, LogFormat, Settings},
     hot_settings::{HotFile, HotSettings},
     limits::{BOUNDS, Limits, whole_number},
     parse_auth,
+    parse_redis::redis,
 };
 use crate::identity::NodeId;
 
@@ -269,51 +270,6 @@ fn addresses(reader: &mut Reader<'_>, dev: bool) -> (SocketAddr, SocketAddr) {
         reader.problem("WSC_API_ADDR", format!("both listeners would use {client}"));
     }
     (client, api)
-}
-
-fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
-    let url = reader.read("WSC_REDIS_URL", |text| {
-        let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
-        match rest {
-            None => Err(format!("expected redis:// or rediss://, found {:?}", text.split('@').next_back().unwrap_or_default())),
-            Some(rest) if rest.contains('@') => {
-                Err("user and password do not belong here, give WSC_REDIS_USERNAME_FILE and WSC_REDIS_PASSWORD_FILE".to_owned())
-            }
-            Some(rest) if rest.contains(',') => Err("a list of addresses is not built yet in this release".to_owned()),
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', ':']) => Err("the host is missing".to_owned()),
-            Some(_) => Ok(text.to_owned()),
-        }
-    });
-    reader.read("WSC_REDIS_MODE", |text| match text {
-        "standalone" => Ok(()),
-        "sentinel" | "cluster" => Err(format!("{text} is not built yet in this release, use standalone")),
-        _ => Err(format!("expected standalone, found {text:?}")),
-    });
-    let files = ["USERNAME", "PASSWORD", "CA", "CERT", "KEY"];
-    let mut paths = files.map(|what| {
-        let name = format!("WSC_REDIS_{what}_FILE");
-        let path = reader.path(&name, false);
-        let tls_only = matches!(what, "CA" | "CERT" | "KEY");
-        if path.is_some() && tls_only && url.as_ref().is_some_and(|url| !url.starts_with("rediss://")) {
-            reader.problem(&name, "needs a rediss:// address");
-        }
-        path
-    });
-    if paths[3].is_some() != paths[4].is_some() {
-        reader.problem(
-            "WSC_REDIS_CERT_FILE",
-            "a client certificate and its key go together: set WSC_REDIS_KEY_FILE too",
-        );
-    }
-    let mut take = |n: usize| paths.get_mut(n).and_then(Option::take);
-    Some(RedisSettings {
-        url: url?,
-        username_file: take(0),
-        password_file: take(1),
-        ca_file: take(2),
-        cert_file: take(3),
-        key_file: take(4),
-    })
 }
 
 /// What may change while the hub runs, as flags and variables say.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ffi::OsString};
 
-use super::{AuthMode, ClientSend, Exit, LogFormat, Settings, Surroundings, parse};
+use super::{AuthMode, ClientSend, Exit, LogFormat, RedisMode, Settings, Surroundings, parse};
 
 fn around() -> Surroundings {
     Surroundings {
@@ -79,9 +79,10 @@ fn each_bad_value_gets_a_sentence() {
     let cases = [
         ("WSC_NODE_IP", "localhost", "expected an IP address"),
         ("WSC_REDIS_URL", "http://x", "expected redis:// or rediss://"),
-        ("WSC_REDIS_URL", "redis://a,b", "a list of addresses is not built yet"),
+        ("WSC_REDIS_URL", "redis://a,b", "a list of addresses needs WSC_REDIS_MODE"),
         ("WSC_REDIS_URL", "redis://", "the host is missing"),
-        ("WSC_REDIS_MODE", "cluster", "cluster is not built yet"),
+        ("WSC_REDIS_MODE", "ring", "expected standalone, sentinel or cluster"),
+        ("WSC_REDIS_SENTINEL_MASTER", "mymaster", "acts with WSC_REDIS_MODE sentinel only"),
         ("WSC_REDIS_PASSWORD_FILE", "/does/not/exist", "cannot read the file"),
         ("WSC_KEY_PREFIX", "a{b}", "expected at most 64"),
         ("WSC_AUTH_MODE", "magic", "expected token, proxy or trusted"),
@@ -169,4 +170,23 @@ fn help_lists_every_setting_and_usage_errors_are_problems() {
     }
     assert!(matches!(run(&["--version"], &[]), Err(Exit::Help(text)) if text.starts_with("wsc-hub 0.")));
     assert!(problems(&["--nope"], &[])[0].contains("--nope"));
+}
+
+#[test]
+fn each_form_of_redis_has_its_rules() {
+    let cluster = run(&["--dev"], &[("WSC_REDIS_MODE", "cluster"), ("WSC_REDIS_URL", "redis://a:1,b")]);
+    let cluster = cluster.unwrap().redis.unwrap();
+    assert_eq!(cluster.mode, RedisMode::Cluster);
+    assert_eq!(cluster.hosts, [("a".to_owned(), 1), ("b".to_owned(), 6379)]);
+    let sentinel = [
+        ("WSC_REDIS_MODE", "sentinel"),
+        ("WSC_REDIS_URL", "rediss://a,b/2"),
+        ("WSC_REDIS_SENTINEL_MASTER", "chat"),
+    ];
+    let found = run(&["--dev"], &sentinel).unwrap().redis.unwrap();
+    assert_eq!((found.sentinel_master.as_str(), found.database, found.tls), ("chat", 2, true));
+    assert!(found.hosts.iter().all(|(_, port)| *port == 26_379));
+    assert!(problems(&["--dev"], &sentinel[..2])[0].contains("which primary the Sentinels watch"));
+    let second = [("WSC_REDIS_MODE", "cluster"), ("WSC_REDIS_URL", "redis://a/1")];
+    assert!(problems(&["--dev"], &second)[0].contains("only the database 0"));
 }

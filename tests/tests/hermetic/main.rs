@@ -17,6 +17,8 @@ mod hot_settings;
 mod limits;
 mod queue_memory;
 mod redis_credentials;
+mod redis_faults;
+mod redis_forms;
 mod redis_loss;
 mod rfc6455;
 mod secrecy;

@@ -93,7 +93,7 @@ async fn a_node_nobody_listens_for_is_gone_at_once() {
 async fn a_node_that_hears_and_says_nothing_costs_the_timeout_and_no_more() {
     let redis = RedisServer::start(&[]).await;
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
-    let client = redis::Client::open(redis.settings().url).unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
     let mut silent = client.get_async_pubsub().await.unwrap();
     silent.subscribe("t:node:{chat-9}").await.unwrap();
     let target: crate::identity::NodeInstance = "chat-9#mute.1".parse().unwrap();

@@ -129,7 +129,7 @@ async fn a_ca_that_did_not_sign_is_named_and_the_right_one_acts_without_a_restar
     let trusted = SecretFile::new(&std::fs::read_to_string(&other).unwrap());
     let mut tls = settings("chat-0", Some(redis.settings()));
     let login = tls.redis.as_mut().unwrap();
-    login.url = login.url.replace("redis://", "rediss://");
+    login.tls = true;
     login.ca_file = Some(trusted.0.clone());
     let node = TestNode::start(tls);
     eventually("tls is named", async || node.redis_error().starts_with("tls: ")).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::test_node::*;
 use crate::{
-    cluster::{ClusterError, MemoryCluster},
+    cluster::{ClusterError, MemoryCluster, RedisMode},
     protocol::envelope::{Kind, ReportStatus},
     routing::ports::{Answer, BusError, RedisState},
 };
@@ -53,18 +53,27 @@ async fn nodes_that_share_a_memory_behave_like_a_cluster() {
 }
 
 #[test]
-fn a_bad_redis_url_is_refused_without_repeating_it() {
-    for url in ["redis", "http://x", "redis://:secret@host:99999", "unix:///tmp/redis"] {
-        let redis = crate::cluster::RedisSettings {
-            url: url.to_owned(),
-            username_file: None,
-            password_file: None,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-        };
+fn settings_of_redis_that_cannot_work_are_refused() {
+    let good = || crate::cluster::RedisSettings {
+        mode: RedisMode::Standalone,
+        tls: false,
+        hosts: vec![("127.0.0.1".to_owned(), 1)],
+        database: 0,
+        username_file: None,
+        password_file: None,
+        ca_file: None,
+        cert_file: None,
+        key_file: None,
+    };
+    let mut cases = [good(), good(), good(), good()];
+    cases[0].hosts.clear();
+    cases[1].hosts.push(("127.0.0.1".to_owned(), 2));
+    (cases[2].mode, cases[2].database) = (RedisMode::Cluster, 1);
+    cases[3].cert_file = Some("/x".into());
+    for (redis, why) in cases.into_iter().zip(["is missing", "one address", "database 0", "given together"]) {
         let refused = crate::cluster::build(settings("chat-0", Some(redis)));
-        let error = refused.err().unwrap_or_else(|| panic!("{url} was accepted")).to_string();
-        assert!(error.contains("redis://") && !error.contains("secret"), "{error}");
+        let error = refused.err().unwrap_or_else(|| panic!("{why} was accepted")).to_string();
+        assert!(error.contains(why), "{error}");
     }
+    assert!(crate::cluster::build(settings("chat-0", Some(good()))).is_ok());
 }

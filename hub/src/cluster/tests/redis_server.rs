@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::cluster::RedisSettings;
+use crate::cluster::{RedisMode, RedisSettings};
 
 /// A child process that ends with the test.
 pub(super) struct RedisServer {
@@ -58,9 +58,17 @@ impl RedisServer {
         }
     }
 
+    /// For clients of the test's own.
+    pub(super) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
     pub(super) fn settings(&self) -> RedisSettings {
         RedisSettings {
-            url: format!("redis://127.0.0.1:{}", self.port),
+            mode: RedisMode::Standalone,
+            tls: false,
+            hosts: vec![("127.0.0.1".to_owned(), self.port)],
+            database: 0,
             username_file: None,
             password_file: None,
             ca_file: None,
@@ -76,7 +84,7 @@ impl RedisServer {
 
     /// Like [`RedisServer::command`], with one more argument of any bytes.
     pub(super) async fn bytes_command<T: redis::FromRedisValue>(&self, words: &[&str], last: &[u8]) -> T {
-        let client = redis::Client::open(self.settings().url).unwrap();
+        let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut command = redis::cmd(words[0]);
         for word in &words[1..] {
