@@ -9,6 +9,7 @@ CONTEXT ?=          ## kube context of a cluster that exists: kind-*, k3d-*, min
 NODES ?=            ## nodes of the test cluster (default 2)
 NAMESPACE ?= default ## namespace of the demo
 ARGS ?=             ## arguments for the program that is run (make run ARGS="--help") or for the tests (make test ARGS="kick")
+FUZZ_SECONDS ?= 30  ## time for each fuzz target
 THREADS ?= 2        ## cluster tests that run at the same time
 HUB_IMAGE ?= wsc-hub:dev           ## image of the hub, as the operator is told
 OPERATOR_IMAGE ?= wsc-operator:dev ## image of the operator
@@ -17,6 +18,7 @@ export CONTEXT NODES
 
 # Make keeps the blanks before a comment.
 override NAMESPACE := $(strip $(NAMESPACE))
+override FUZZ_SECONDS := $(strip $(FUZZ_SECONDS))
 override THREADS := $(strip $(THREADS))
 override HUB_IMAGE := $(strip $(HUB_IMAGE))
 override OPERATOR_IMAGE := $(strip $(OPERATOR_IMAGE))
@@ -86,6 +88,11 @@ test: build ## Unit and behaviour tests with real sockets and a real redis-serve
 	@$(STEP) "unit tests, source rules and behaviour tests (about 4 min the first time)" \
 	  $(CARGO_TEST) --no-fail-fast --workspace --lib --bins --test source_rules --test hermetic -- $(ARGS)
 	@$(STEP) "examples in the documentation" $(CARGO_TEST) --workspace --doc -- $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz what comes from outside: client frames, bus batches, tokens, keys, API bodies, connect requests; FUZZ_SECONDS each
+	@$(NEED) rust fuzz
+	@$(STEP) "fuzz targets, $(FUZZ_SECONDS) s each (the first build takes about 4 min)" .ci/fuzz $(FUZZ_SECONDS) $(ARGS)
 
 .PHONY: e2e
 e2e: e2e-api e2e-cluster ## Everything on a real Kubernetes: e2e-api, then e2e-cluster
