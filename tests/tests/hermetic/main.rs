@@ -9,6 +9,7 @@ mod crash;
 mod dev_mode;
 mod embedded;
 mod environment;
+mod failure_table;
 mod frames;
 mod group_grants;
 mod groups;
