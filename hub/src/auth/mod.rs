@@ -6,6 +6,8 @@ mod grants;
 mod jwks;
 mod key_dir;
 mod key_set;
+#[cfg(test)]
+mod key_set_test;
 mod origin;
 mod token;
 #[cfg(test)]

@@ -159,6 +159,48 @@ fn issuer_and_audience_are_checked_when_wanted() {
 }
 
 #[test]
+fn times_hold_to_the_second_with_five_of_leeway() {
+    let keys = Keys::new("times", &[("default.key", SECRET)]);
+    let authenticator = keys.load();
+    let at = |seconds: f64| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs_f64(seconds);
+    let cases = [
+        (json!({"exp": 1000}), 999.0, "ok"),
+        (json!({"exp": 1000}), 1000.0, "ok"),
+        (json!({"exp": 1000}), 1004.9, "ok"),
+        (json!({"exp": 1000}), 1005.0, "the token has expired"),
+        (json!({"exp": 1000.5}), 1005.4, "ok"),
+        (json!({"exp": 1000.5}), 1005.5, "the token has expired"),
+        (json!({"exp": 0}), 1.0, "ok"),
+        (json!({"exp": 1000, "nbf": 500}), 495.0, "ok"),
+        (json!({"exp": 1000, "nbf": 500}), 494.9, "the token is not valid yet (nbf)"),
+        (json!({"exp": 1000, "nbf": -1}), 500.0, "the token's nbf is malformed"),
+        (json!({"exp": 1e300}), 500.0, "the token's exp is malformed"),
+        (json!({"exp": i64::MAX}), 500.0, "ok"),
+        (json!({"exp": 1000, "iat": 1e300}), 500.0, "the token's iat is malformed"),
+        (json!({"exp": 1000, "iat": "x"}), 500.0, "malformed"),
+        (json!({"exp": 1000, "iat": 990.25}), 500.0, "ok"),
+        (json!({"exp": null}), 500.0, "the token has no exp"),
+    ];
+    for (mut claims, now, expected) in cases {
+        claims["sub"] = json!("alice");
+        let said = match authenticator.verify_at(&sign(Algorithm::HS256, None, SECRET, &claims), at(now)) {
+            Ok(read) => {
+                assert_eq!(read.issued_at, claims["iat"].as_f64().map(at), "{claims}");
+                "ok".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains(expected), "{claims} at {now}: {said}");
+    }
+    let twice = format!("{{\"sub\":\"alice\",\"sub\":\"eve\",\"exp\":{}}}", now() + 60);
+    let header = B64.encode(r#"{"alg":"HS256"}"#);
+    let message = format!("{header}.{}", B64.encode(twice));
+    let key = EncodingKey::from_secret(SECRET);
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    assert!(authenticator.verify(&format!("{message}.{signature}")).is_err(), "a claim that is there twice");
+}
+
+#[test]
 fn a_critical_extension_is_not_passed_over() {
     let keys = Keys::new("crit", &[("k1.key", SECRET)]);
     let header = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
