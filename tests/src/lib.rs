@@ -27,6 +27,7 @@ pub mod redis_server;
 pub mod rust_source;
 pub mod scrape;
 pub mod scratch_dir;
+pub mod signing_key;
 pub mod source_rule;
 pub mod source_tree;
 pub mod tcp_proxy;

@@ -13,6 +13,10 @@ use crate::identity::{ClientId, GroupName, UserId};
 /// Clocks may differ by this much; a connection lives as long beyond `exp`.
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
 
+/// The last second of the year 9999, since the epoch. A time beyond it, such as one given in milliseconds, counts as
+/// this one: it is as far away, and every clock and calendar can still reckon with it.
+const LAST_TIME: Duration = Duration::from_secs(253_402_300_799);
+
 /// What a valid token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
@@ -46,13 +50,12 @@ impl RawClaims {
     pub(super) fn check(self, now: SystemTime) -> Result<Claims, TokenError> {
         let invalid = |what: String| TokenError::Invalid(format!("the token's {what}"));
         let missing = |claim: &str| TokenError::Invalid(format!("the token has no {claim}"));
-        let time = |claim: &str, seconds: f64| {
-            let since = Duration::try_from_secs_f64(seconds).ok();
-            let time = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
-            time.ok_or_else(|| invalid(format!("{claim} is malformed")))
+        let time = |claim: &str, seconds: f64| match Duration::try_from_secs_f64(seconds) {
+            Ok(since) => Ok(SystemTime::UNIX_EPOCH + since.min(LAST_TIME)),
+            Err(_) => Err(invalid(format!("{claim} is malformed"))),
         };
         let expires = time("exp", self.exp.ok_or_else(|| missing("exp"))?)?;
-        if expires.checked_add(TOKEN_LEEWAY).is_some_and(|end| now >= end) {
+        if now >= expires + TOKEN_LEEWAY {
             return Err(TokenError::Expired);
         }
         let begins = self.nbf.map(|nbf| time("nbf", nbf)).transpose()?;

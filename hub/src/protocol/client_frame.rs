@@ -23,6 +23,27 @@ pub enum ClientFrame {
     GroupMessage(Box<GroupMessage>),
     /// The client wants to be a member of a group, or no longer.
     Membership(MembershipWish),
+    /// A new token for the connection.
+    Auth {
+        /// Returned in the answer.
+        message_id: Option<MessageId>,
+        /// Not verified yet.
+        token: NewToken,
+    },
+}
+
+/// A token as a client sent it. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "an object with a token")]
+pub struct NewToken {
+    /// The token itself.
+    pub token: String,
+}
+
+impl std::fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NewToken")
+    }
 }
 
 /// A message for the members of a group.
@@ -87,7 +108,17 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
             let (joins, message_id) = (word == "join", message.message_id);
             return Ok(ClientFrame::Membership(MembershipWish { joins, group, message_id }));
         }
-        word @ ("ack" | "auth") => {
+        "auth" => {
+            // The reader's own sentence could repeat the token.
+            let data = message.data.as_deref().map_or("", RawValue::get);
+            let token = data.starts_with('{').then(|| serde_json::from_str(data).ok()).flatten();
+            let needed = || bad_request(r#"auth needs its token as data: {"token": ".."}"#.to_owned());
+            return Ok(ClientFrame::Auth {
+                message_id: message.message_id,
+                token: token.ok_or_else(needed)?,
+            });
+        }
+        word @ "ack" => {
             return Err(bad_request(format!("message_type {word:?} is not built yet in this release")));
         }
         word if message.message_type.is_reserved() => {
@@ -180,6 +211,21 @@ mod tests {
             assert_eq!(wish.message_id, Some(MessageId::new("j1").unwrap()));
         }
         assert!(matches!(parse(r#"{"message_type":"ping"}"#), Ok(ClientFrame::Ping { message_id: None })));
+    }
+
+    #[test]
+    fn a_new_token_is_read_and_never_shown() {
+        let frame =
+            parse(r#"{"message_type":"auth","message_id":"a1","data":{"token":"e.y.j","x":1}}"#).unwrap();
+        assert!(!format!("{frame:?}").contains("e.y.j"));
+        let ClientFrame::Auth { message_id, token } = frame else { unreachable!() };
+        assert_eq!((message_id.unwrap().as_str(), token.token.as_str()), ("a1", "e.y.j"));
+        for data in [r#""e.y.j""#, r#"["e.y.j"]"#, r#"{"token":["e.y.j"]}"#, r#"{"jwt":"e.y.j"}"#, "null"] {
+            let bad =
+                parse(&format!(r#"{{"message_type":"auth","message_id":"a1","data":{data}}}"#)).unwrap_err();
+            assert!(bad.detail.starts_with("auth needs its token"), "{data}: {bad}");
+            assert!(bad.message_id.is_some() && !bad.detail.contains("e.y.j"), "{data}: {bad}");
+        }
     }
 
     #[test]

@@ -140,6 +140,23 @@ pub fn result(message_id: &MessageId, result: &SendResult) -> WireFrame {
     })
 }
 
+/// `result`: a new token is in force until `expires_at`, RFC 3339.
+#[must_use]
+pub fn renewed(message_id: &MessageId, expires_at: &str) -> WireFrame {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        expires_at: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        message_type: &'static str,
+        message_id: &'a MessageId,
+        status: &'static str,
+        data: Data<'a>,
+    }
+    encode(&Frame { message_type: "result", message_id, status: "renewed", data: Data { expires_at } })
+}
+
 /// `error`: why a frame was not acted on.
 #[must_use]
 pub fn error(message_id: Option<&MessageId>, code: ErrorCode, detail: &str) -> WireFrame {

@@ -63,6 +63,10 @@ impl SendRight {
         }
     }
 
+    pub(super) fn replace_grants(&mut self, grants: Grants) {
+        self.grants = grants;
+    }
+
     /// What the client's token, or its mode, grants. Joining groups depends on nothing else.
     #[must_use]
     pub fn grants(&self) -> &Grants {

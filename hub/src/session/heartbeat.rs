@@ -88,15 +88,22 @@ impl Heartbeat {
         token_expires: Option<SystemTime>,
     ) -> Watched {
         let now = self.now();
-        let token_ends = token_expires.map(|exp| {
-            let left = (exp + TOKEN_LEEWAY).duration_since(SystemTime::now()).unwrap_or_default();
-            now.saturating_add(millis(left))
-        });
+        let token_ends = token_expires.map(|exp| self.token_ends(exp));
         let next_ping = now.saturating_add(millis(self.ping_interval));
         let pulse = Arc::new(Pulse::new(connection, next_ping, token_ends));
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         self.shards[shard].lock().insert(pulse.connection.id, Arc::clone(&pulse));
         Watched { heartbeat: Arc::clone(self), shard, pulse }
+    }
+
+    /// Puts the `exp` of a new token in force.
+    pub fn renew(&self, pulse: &Pulse, token_expires: SystemTime) {
+        pulse.renew(self.token_ends(token_expires));
+    }
+
+    fn token_ends(&self, token_expires: SystemTime) -> u64 {
+        let left = (token_expires + TOKEN_LEEWAY).duration_since(SystemTime::now()).unwrap_or_default();
+        self.now().saturating_add(millis(left))
     }
 
     /// Sweeps until `shutdown`.

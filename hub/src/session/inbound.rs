@@ -3,18 +3,18 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    admission::SendRight, client_groups::ClientGroups, client_sends::ClientSends, rate_limit::RateLimit,
+    admission::Admitted, client_groups::ClientGroups, client_sends::ClientSends, rate_limit::RateLimit,
 };
 use crate::{
     identity::MessageId,
     local::connection::Connection,
-    observe::Metrics,
     protocol::{
         client_frame::{self, BadFrame, ClientFrame},
         close_reason::CloseReason,
         error_code::ErrorCode,
         server_frame,
     },
+    routing::router::rfc3339,
     settings::Hot,
 };
 
@@ -23,7 +23,6 @@ const BAD_FRAMES: u32 = 10;
 
 /// Reads one client's frames and acts on them. Answers go through the connection's queue.
 pub struct Inbound {
-    send_right: SendRight,
     sends: ClientSends,
     groups: ClientGroups,
     hot: Arc<Hot>,
@@ -34,8 +33,8 @@ pub struct Inbound {
 impl Inbound {
     /// Nothing read yet.
     #[must_use]
-    pub fn new(send_right: SendRight, sends: ClientSends, groups: ClientGroups, hot: Arc<Hot>) -> Self {
-        Self { send_right, sends, groups, hot, rate: RateLimit::new(Instant::now()), bad_in_a_row: 0 }
+    pub fn new(sends: ClientSends, groups: ClientGroups, hot: Arc<Hot>) -> Self {
+        Self { sends, groups, hot, rate: RateLimit::new(Instant::now()), bad_in_a_row: 0 }
     }
 
     fn within_rate(&mut self) -> bool {
@@ -43,17 +42,25 @@ impl Inbound {
     }
 
     /// Acts on a text frame; false when it was one bad frame too many, after which nothing more is to be read.
-    pub fn text(&mut self, text: &str, connection: &Connection, metrics: &Metrics) -> bool {
-        metrics.frames_in.inc();
-        metrics.bytes_in.inc_by(u64::try_from(text.len()).unwrap_or(u64::MAX));
+    pub fn text(&mut self, text: &str, admitted: &mut Admitted) -> bool {
         let within_rate = self.within_rate();
         let parsed = client_frame::parse(text);
         let message_id = match &parsed {
-            Ok(ClientFrame::Ping { message_id }) | Err(BadFrame { message_id, .. }) => message_id.clone(),
+            Ok(ClientFrame::Ping { message_id } | ClientFrame::Auth { message_id, .. })
+            | Err(BadFrame { message_id, .. }) => message_id.clone(),
             Ok(ClientFrame::Message(frame)) => frame.message.message_id.clone(),
             Ok(ClientFrame::GroupMessage(frame)) => frame.message.message_id.clone(),
             Ok(ClientFrame::Membership(wish)) => wish.message_id.clone(),
         };
+        // Before anything else of this frame, so that all that follows sees one state.
+        let renewed = match &parsed {
+            Ok(ClientFrame::Auth { token, .. }) if within_rate => Some(admitted.renew(&token.token)),
+            _ => None,
+        };
+        let (connection, metrics, send_right) =
+            (&admitted.connection, &admitted.edge.metrics, &admitted.send_right);
+        metrics.frames_in.inc();
+        metrics.bytes_in.inc_by(u64::try_from(text.len()).unwrap_or(u64::MAX));
         let error = |code: ErrorCode, detail: &str| {
             metrics.bad_frame(code.as_str());
             answer_error(connection, message_id.as_ref(), code, detail);
@@ -69,17 +76,26 @@ impl Inbound {
                 // A queue that is full or closing answers with its close.
                 let _ = connection.queue.push(server_frame::pong(message_id.as_ref()), None);
             }
-            Ok(ClientFrame::Message(frame)) if !self.send_right.covers_user(&frame.receiver) => {
+            Ok(ClientFrame::Auth { .. }) => match (renewed, &message_id) {
+                (Some(Err(refusal)), _) => error(refusal.code, &refusal.detail),
+                (Some(Ok(expires)), Some(message_id)) => {
+                    let renewed = server_frame::renewed(message_id, &rfc3339(expires));
+                    // A queue that is full or closing answers with its close.
+                    let _ = connection.queue.push(renewed, None);
+                }
+                _ => {}
+            },
+            Ok(ClientFrame::Message(frame)) if !send_right.covers_user(&frame.receiver) => {
                 let detail = format!("sending to user:{} is not granted", frame.receiver);
                 error(ErrorCode::NotPermitted, &detail);
             }
             Ok(ClientFrame::GroupMessage(frame)) => {
-                if let Err(refused) = self.groups.send(*frame, &self.send_right) {
+                if let Err(refused) = self.groups.send(*frame, send_right) {
                     error(refused.code(), &refused.to_string());
                 }
             }
             Ok(ClientFrame::Membership(wish)) => {
-                if let Err(refused) = self.groups.change(wish, &self.send_right) {
+                if let Err(refused) = self.groups.change(wish, send_right) {
                     error(refused.code(), &refused.to_string());
                 }
             }
@@ -96,10 +112,10 @@ impl Inbound {
     }
 
     /// Counts a protocol ping, which the socket answers by itself, against the rate.
-    pub fn ping(&mut self, connection: &Connection, metrics: &Metrics) {
+    pub fn ping(&mut self, admitted: &Admitted) {
         if !self.within_rate() {
-            metrics.bad_frame(ErrorCode::RateLimited.as_str());
-            answer_error(connection, None, ErrorCode::RateLimited, "too many pings");
+            admitted.edge.metrics.bad_frame(ErrorCode::RateLimited.as_str());
+            answer_error(&admitted.connection, None, ErrorCode::RateLimited, "too many pings");
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod lifecycle;
 pub mod pulse;
 pub mod queue_keeper;
 pub mod rate_limit;
+mod renewal;
 pub mod seats;
 pub mod session_loop;
 pub mod traffic;

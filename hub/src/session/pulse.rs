@@ -12,6 +12,8 @@ use futures::task::AtomicWaker;
 
 use crate::local::connection::Connection;
 
+/// No time of the sweep's clock.
+const NEVER: u64 = u64::MAX;
 /// Pings that may go unanswered.
 pub(super) const UNANSWERED: u8 = 2;
 
@@ -23,9 +25,10 @@ pub struct Pulse {
     unanswered: AtomicU8,
     ping_due: AtomicBool,
     next_ping: AtomicU64,
-    /// When the token's time is over, leeway included; never for a client without a token.
-    token_ends: Option<u64>,
-    warned: AtomicBool,
+    /// When the token's time is over, leeway included; [`NEVER`] for a client without a token.
+    token_ends: AtomicU64,
+    /// The end that was announced.
+    warned_of: AtomicU64,
     waker: AtomicWaker,
 }
 
@@ -53,8 +56,8 @@ impl Pulse {
             unanswered: AtomicU8::new(0),
             ping_due: AtomicBool::new(false),
             next_ping: AtomicU64::new(next_ping),
-            token_ends,
-            warned: AtomicBool::new(false),
+            token_ends: AtomicU64::new(token_ends.unwrap_or(NEVER)),
+            warned_of: AtomicU64::new(NEVER),
             waker: AtomicWaker::new(),
         }
     }
@@ -66,6 +69,11 @@ impl Pulse {
         }
     }
 
+    /// A new token is in force until `token_ends`, leeway included; its end will be announced anew.
+    pub fn renew(&self, token_ends: u64) {
+        self.token_ends.store(token_ends, Ordering::Release);
+    }
+
     /// Whether a ping is to be written; asked by the session, which is woken by the next one.
     pub fn take_ping(&self, waker: &Waker) -> bool {
         self.waker.register(waker);
@@ -74,13 +82,13 @@ impl Pulse {
 
     /// Decides what is due at `now`. `warning`: how long before its end a token is said to expire, in milliseconds.
     pub fn check(&self, now: u64, ping_interval: u64, warning: u64) -> Due {
-        if let Some(ends) = self.token_ends {
-            if now >= ends {
-                return Due::TokenExpired;
-            }
-            if ends - now <= warning && !self.warned.swap(true, Ordering::Relaxed) {
-                return Due::TokenExpiring(ends - now);
-            }
+        let ends = self.token_ends.load(Ordering::Acquire);
+        if ends != NEVER && now >= ends {
+            return Due::TokenExpired;
+        }
+        // Whoever renews meanwhile has another end, which is announced in its own time.
+        if ends != NEVER && ends - now <= warning && self.warned_of.swap(ends, Ordering::Relaxed) != ends {
+            return Due::TokenExpiring(ends - now);
         }
         if now < self.next_ping.load(Ordering::Relaxed) {
             return Due::Nothing;
@@ -140,5 +148,19 @@ mod tests {
         assert_eq!(pulse.check(55, 100, 30), Due::TokenExpiring(25));
         assert_eq!(pulse.check(60, 100, 30), Due::Nothing);
         assert_eq!(pulse.check(80, 100, 30), Due::TokenExpired);
+    }
+
+    #[test]
+    fn a_renewed_token_is_announced_and_ends_in_its_own_time() {
+        let pulse = pulse(Some(80));
+        assert_eq!(pulse.check(55, 1000, 30), Due::TokenExpiring(25));
+        pulse.renew(95);
+        assert_eq!(pulse.check(60, 1000, 30), Due::Nothing);
+        assert_eq!(pulse.check(90, 1000, 30), Due::TokenExpiring(5));
+        pulse.renew(200);
+        assert_eq!(pulse.check(99, 1000, 30), Due::Nothing);
+        assert_eq!(pulse.check(170, 1000, 30), Due::TokenExpiring(30));
+        assert_eq!(pulse.check(171, 1000, 30), Due::Ping);
+        assert_eq!(pulse.check(200, 1000, 30), Due::TokenExpired);
     }
 }

@@ -81,7 +81,7 @@ where
     let mut session = Session {
         socket: WebSocketStream::from_partially_read(heard, leftover, Role::Server, Some(config)).await,
         writer: FrameWriter::starting_with(welcome),
-        inbound: Inbound::new(admitted.send_right.clone(), sends, groups, Arc::clone(&edge.hot)),
+        inbound: Inbound::new(sends, groups, Arc::clone(&edge.hot)),
         admitted,
         largest: limit,
         reading: true,
@@ -141,8 +141,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Reads what is there. Pending also when nothing is to be read any more.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let connection = &self.admitted.connection;
-        let metrics = &self.admitted.edge.metrics;
         // The reader grows its buffer for a large message, and would use it for ever after if nothing else held it
         // when the next one is looked for.
         let mut _held = None;
@@ -155,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Poll::Ready(None) => return Poll::Ready(End::Lost),
                 Poll::Ready(Some(Err(error))) => match End::from_error(&error, self.largest) {
                     End::ByHub(reason) => {
-                        connection.queue.close(reason);
+                        self.admitted.connection.queue.close(reason);
                         (self.reading, self.broken) = (false, true);
                         continue;
                     }
@@ -164,12 +162,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Poll::Ready(Some(Ok(message))) => message,
             };
             match &message {
-                Message::Text(text) => self.reading = self.inbound.text(text, connection, metrics),
+                Message::Text(text) => self.reading = self.inbound.text(text, &mut self.admitted),
                 Message::Binary(_) => {
-                    connection.queue.close(CloseReason::Binary);
+                    self.admitted.connection.queue.close(CloseReason::Binary);
                     self.reading = false;
                 }
-                Message::Ping(_) => self.inbound.ping(connection, metrics),
+                Message::Ping(_) => self.inbound.ping(&self.admitted),
                 Message::Close(frame) => {
                     let code = frame.as_ref().map_or(NO_CODE, |frame| frame.code.into());
                     return Poll::Ready(End::ByClient(code));

@@ -1,0 +1,34 @@
+//! A new token for an open connection.
+
+use std::time::SystemTime;
+
+use super::{admission::Admitted, handshake::Refusal};
+use crate::protocol::error_code::ErrorCode;
+
+impl Admitted {
+    /// Puts a new token in force, at once and as a whole: what comes next is judged by it alone, and groups that it
+    /// does not grant are left. Gives its `exp`.
+    ///
+    /// # Errors
+    /// [`Refusal`], which leaves the old token in force: this mode knows no tokens, the new one does not hold, or it
+    /// is another user's or device's.
+    pub fn renew(&mut self, token: &str) -> Result<SystemTime, Refusal> {
+        let authenticator = self.edge.authenticator.as_ref().ok_or_else(|| {
+            Refusal::new(ErrorCode::NotPermitted, "clients have no tokens here, so there is none to renew")
+        })?;
+        let claims =
+            authenticator.verify(token).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        if claims.user != self.connection.user {
+            let detail = "the token is another user's, a connection keeps its user";
+            return Err(Refusal::new(ErrorCode::BadRequest, detail));
+        }
+        if claims.client_id.is_some_and(|client| client != self.connection.client) {
+            let detail = "the token is another client_id's, a connection keeps its own";
+            return Err(Refusal::new(ErrorCode::BadRequest, detail));
+        }
+        self.edge.renew_groups(&self.connection, &claims.grants, &claims.groups);
+        self.send_right.replace_grants(claims.grants);
+        self.edge.heartbeat.renew(self.watched().pulse(), claims.expires);
+        Ok(claims.expires)
+    }
+}
