@@ -199,6 +199,7 @@ fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> Clu
         version: env!("CARGO_PKG_VERSION").to_owned(),
         heartbeat_interval: settings.heartbeat_interval,
         lease: settings.lease,
+        events: settings.events,
     }
 }
 

@@ -140,6 +140,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         standing: Arc::clone(&standing),
         leases,
         groups,
+        events: settings.events.then(|| Arc::clone(&events)),
         counters: Arc::clone(&counters),
         interval: settings.heartbeat_interval,
     });

@@ -31,6 +31,8 @@ pub struct ClusterSettings {
     pub heartbeat_interval: Duration,
     /// How long a node counts as alive after its last heartbeat.
     pub lease: Duration,
+    /// Whether the backend wants to hear what happens.
+    pub events: bool,
 }
 
 /// What kind of Redis there is.

@@ -37,7 +37,11 @@ impl EventStream {
         Self { link, key: keys.events(), looked: Mutex::new(Instant::now()) }
     }
 
-    async fn write(&self, events: &[String]) -> Result<(), RegistryError> {
+    /// Writes events at the end.
+    pub(super) async fn write(&self, events: &[String]) -> Result<(), RegistryError> {
+        if events.is_empty() {
+            return Ok(());
+        }
         let mut pipeline = redis::pipe();
         for event in events {
             pipeline.cmd("XADD").arg(&self.key).arg("MAXLEN").arg("~").arg(MOST_EVENTS).arg("*");

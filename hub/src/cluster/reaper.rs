@@ -2,13 +2,14 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BusCounters,
+    event_stream::EventStream,
     group_directory::GroupDirectory,
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
@@ -19,7 +20,11 @@ use super::{
     scripts,
     standing::Standing,
 };
-use crate::identity::{NodeInstance, UserId};
+use crate::{
+    identity::{NodeInstance, UserId},
+    protocol::event::Event,
+    routing::router::rfc3339,
+};
 
 /// How long one node may sweep an instance before another may try.
 const CLAIM: Duration = Duration::from_secs(30);
@@ -33,6 +38,8 @@ pub(super) struct Reaper {
     pub(super) standing: Arc<Standing>,
     pub(super) leases: Arc<LeaseView>,
     pub(super) groups: Arc<GroupDirectory>,
+    /// Where it is told who went offline; none when nobody wants to hear it.
+    pub(super) events: Option<Arc<EventStream>>,
     pub(super) counters: Arc<BusCounters>,
     pub(super) interval: Duration,
 }
@@ -111,12 +118,21 @@ impl Reaper {
             if names.is_empty() {
                 break;
             }
+            let mut offline = Vec::new();
             for user in names.iter().filter_map(|name| UserId::new(name).ok()) {
                 let mut script = scripts::SWEEP.key(self.keys.connections(&user));
                 script.arg("").arg(field_prefix(instance));
-                let (gone, _ver, _left): (u64, u64, Vec<String>) =
+                let (gone, ver, left): (u64, u64, Vec<String>) =
                     self.link.script(&script).await.map_err(|f| f.error)?;
                 swept += u64::from(gone > 0);
+                if left.is_empty() {
+                    let at = rfc3339(SystemTime::now());
+                    offline.push(Event::offline(&user, ver, &instance.node, at, Some("node_lost")).to_json());
+                }
+            }
+            // Before the index entries go: a reaper that ends here is followed by one that tells it again.
+            if let Some(events) = &self.events {
+                events.write(&offline).await?;
             }
             let mut done = redis::cmd("SREM");
             done.arg(&index).arg(&names);

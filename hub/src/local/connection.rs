@@ -1,6 +1,9 @@
 //! One client connection as the rest of the hub sees it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::SystemTime,
+};
 
 use super::{
     memberships::Memberships,
@@ -22,6 +25,8 @@ pub struct Connection {
     pub remote_address: String,
     /// When it was accepted.
     pub connected_at: SystemTime,
+    /// Whether the directory took it once.
+    pub listed: AtomicBool,
     /// Frames on their way to the client.
     pub queue: OutboundQueue,
     /// The groups it is in; changed by the roster.
@@ -40,7 +45,8 @@ impl Connection {
         limits: QueueLimits,
     ) -> Self {
         let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
-        Self { id, user, client, remote_address, connected_at, queue, groups }
+        let listed = AtomicBool::new(false);
+        Self { id, user, client, remote_address, connected_at, listed, queue, groups }
     }
 
     /// The same with a queue that counts against a budget.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::BuildHasher,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -13,14 +13,17 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    event_writer::EventWriter,
     ports::{ClusterBus, ConnectionRecord, Directory, DirectoryError, UserNodes},
+    router::rfc3339,
     whereabouts::Whereabouts,
 };
 use crate::{
-    identity::{ConnectionId, UserId},
+    identity::{ConnectionId, NodeId, UserId},
     local::{connection::Connection, connection_table::ConnectionTable},
     protocol::{
         envelope::{Envelope, Kind},
+        event::Event,
         presence_changed,
     },
 };
@@ -52,6 +55,7 @@ pub struct Registry {
     directory: Arc<dyn Directory>,
     bus: Arc<dyn ClusterBus>,
     whereabouts: Arc<Whereabouts>,
+    events: Option<Arc<EventWriter>>,
     slots: Box<[tokio::sync::Mutex<()>]>,
     hasher: std::collections::hash_map::RandomState,
     unsettled: Mutex<HashMap<ConnectionId, UserId>>,
@@ -62,6 +66,7 @@ impl Registry {
     /// A registry over a table and a directory.
     #[must_use]
     pub fn new(
+        events: Option<Arc<EventWriter>>,
         local: Arc<ConnectionTable>,
         directory: Arc<dyn Directory>,
         bus: Arc<dyn ClusterBus>,
@@ -72,6 +77,7 @@ impl Registry {
             directory,
             bus,
             whereabouts,
+            events,
             slots: (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: std::collections::hash_map::RandomState::new(),
             unsettled: Mutex::default(),
@@ -125,9 +131,16 @@ impl Registry {
         let outcome = match connection {
             Some(connection) => self.directory.connect(record(&connection)).await.map(|connected| {
                 let tell = connected.changed || was_unsettled;
+                let first = !connection.listed.swap(true, Ordering::Relaxed);
+                if first && connected.presence.connections.len() == 1 {
+                    self.announce(|node, at| Event::online(user, connected.presence.ver, node, at));
+                }
                 self.learn(user, connected.presence.nodes(), hearing, tell);
             }),
             None => self.directory.disconnect(user, id).await.map(|nodes| {
+                if nodes.instances.is_empty() {
+                    self.announce(|node, at| Event::offline(user, nodes.ver, node, at, None));
+                }
                 self.learn(user, nodes, hearing, true);
             }),
         };
@@ -140,6 +153,13 @@ impl Registry {
             unsettled.remove(&id);
         }
         outcome
+    }
+
+    fn announce(&self, event: impl FnOnce(&NodeId, String) -> Event) {
+        if let Some(events) = &self.events {
+            let node = self.directory.registration().borrow().instance.node.clone();
+            events.emit(&event(&node, rfc3339(SystemTime::now())));
+        }
     }
 
     /// Takes in where a user is by the registry's answer, and tells the user's other nodes if it was news.

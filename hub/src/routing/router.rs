@@ -59,6 +59,7 @@ impl Router {
         Arc::new(Self {
             registration: directory.registration(),
             registry: Registry::new(
+                events.clone(),
                 Arc::clone(&local),
                 Arc::clone(&directory),
                 Arc::clone(&bus),

@@ -8,6 +8,7 @@ mod control_api;
 mod crash;
 mod dev_mode;
 mod embedded;
+mod events;
 mod environment;
 mod failure_table;
 mod frames;

@@ -81,6 +81,7 @@ pub(super) fn settings(node: &str, redis: Option<RedisSettings>) -> ClusterSetti
         version: "0.0.0".to_owned(),
         heartbeat_interval: INTERVAL,
         lease: LEASE,
+        events: false,
     }
 }
 
