@@ -68,3 +68,34 @@ async fn a_hub_that_stops_tells_the_last_ends_and_then_ends_its_readers_answers(
     while here.next().await?.is_some() {}
     Ok(())
 }
+
+#[tokio::test]
+async fn each_user_of_a_killed_node_is_told_offline_once() -> Result<()> {
+    let mut fleet = HubFleet::start_with(2, |options| options.set("WSC_EVENTS", "true")).await?;
+    let mut reader = EventReader::open(fleet.hubs[0].api, API_KEY, None).await?;
+    let users: Vec<_> = (0..5).map(|n| format!("user-{n}")).collect();
+    let mut clients = Vec::new();
+    for user in &users {
+        clients.push(fleet.hubs[1].connect(user).await?);
+        reader.until("online", user).await?;
+    }
+    // This one is on both nodes and stays online.
+    let _stays = fleet.hubs[0].connect("user-0").await?;
+    fleet.hubs[1].kill().await?;
+    let mut offline = Vec::new();
+    while offline.len() < users.len() - 1 {
+        let event = reader.next().await?.context("the answer ended")?;
+        if event["type"] == "offline" {
+            assert_eq!((&event["node_id"], &event["reason"]), (&"node-1".into(), &"node_lost".into()), "{event}");
+            offline.push(event["user_id"].as_str().unwrap_or("?").to_owned());
+        }
+    }
+    offline.sort();
+    assert_eq!(offline, users[1..]);
+    // What comes next is not a second word about them.
+    let late = fleet.hubs[0].connect("late").await?;
+    let rest = reader.until("connected", "late").await?;
+    assert!(rest.iter().all(|event| event["type"] != "offline"), "{rest:?}");
+    drop(late);
+    Ok(())
+}
