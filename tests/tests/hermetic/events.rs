@@ -86,7 +86,11 @@ async fn each_user_of_a_killed_node_is_told_offline_once() -> Result<()> {
     while offline.len() < users.len() - 1 {
         let event = reader.next().await?.context("the answer ended")?;
         if event["type"] == "offline" {
-            assert_eq!((&event["node_id"], &event["reason"]), (&"node-1".into(), &"node_lost".into()), "{event}");
+            assert_eq!(
+                (&event["node_id"], &event["reason"]),
+                (&"node-1".into(), &"node_lost".into()),
+                "{event}"
+            );
             offline.push(event["user_id"].as_str().unwrap_or("?").to_owned());
         }
     }
