@@ -60,7 +60,9 @@ impl RedisCluster {
             }
         }
         for (other, bus) in self.servers.iter().zip(bus_ports).skip(1) {
-            self.servers[0].command::<()>(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port())).await?;
+            self.servers[0]
+                .command::<()>(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.hub_port()))
+                .await?;
         }
         self.all_say("cluster_known_nodes:6").await?;
         for number in 0..PRIMARIES {
@@ -185,7 +187,7 @@ impl RedisWiring for RedisCluster {
     fn wire(&self, options: HubOptions) -> HubOptions {
         // Not all: the others are found.
         let list: Vec<String> =
-            self.servers.iter().skip(1).step_by(2).map(|s| format!("127.0.0.1:{}", s.port())).collect();
+            self.servers.iter().skip(1).step_by(2).map(|s| format!("127.0.0.1:{}", s.hub_port())).collect();
         let scheme = self.servers.first().map_or("redis", |server| server.scheme());
         options
             .set("WSC_REDIS_MODE", "cluster")

@@ -1,6 +1,11 @@
 //! A real `redis-server` on a free port of the loopback interface.
 
-use std::{net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, aio::MultiplexedConnection};
@@ -19,6 +24,8 @@ use crate::{
 pub struct RedisOptions {
     password: Option<String>,
     tls: bool,
+    /// Folder of the certificates of one that speaks TLS beside its plain port.
+    tls_beside: Option<PathBuf>,
     config: Vec<String>,
 }
 
@@ -37,6 +44,14 @@ impl RedisOptions {
         self
     }
 
+    /// Speaks TLS on a second port, with the certificates of [`make_certificates`] in `folder`; servers speak TLS with each
+    /// other.
+    #[must_use]
+    pub fn tls_beside(mut self, folder: &Path) -> Self {
+        self.tls_beside = Some(folder.to_owned());
+        self
+    }
+
     /// Adds a line of configuration, such as `user app on >secret ~* &* +@all`.
     #[must_use]
     pub fn config(mut self, line: &str) -> Self {
@@ -51,6 +66,7 @@ pub struct RedisServer {
     process: Option<ChildProcess>,
     options: RedisOptions,
     port: u16,
+    tls_port: Option<u16>,
     folder: ScratchDir,
 }
 
@@ -63,13 +79,15 @@ impl RedisServer {
         program::installed("redis-server", "redis-server")?;
         let mut folder = ScratchDir::new("redis")?;
         if options.tls {
-            make_certificates(&folder).await?;
+            make_certificates(folder.path()).await?;
         }
         // Another process may take the port between the probe and the start, so a few are tried.
         let mut last = None;
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let mut server = Self { process: None, options: options.clone(), port, folder };
+            let free = || Ok::<_, anyhow::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+            let port = free()?;
+            let tls_port = if options.tls_beside.is_some() { Some(free()?) } else { None };
+            let mut server = Self { process: None, options: options.clone(), port, tls_port, folder };
             match server.run().await {
                 Ok(()) => return Ok(server),
                 Err(error) => last = Some(error),
@@ -147,6 +165,12 @@ impl RedisServer {
         } else {
             lines.push(format!("port {}", self.port));
         }
+        if let (Some(port), Some(folder)) = (self.tls_port, &self.options.tls_beside) {
+            let folder = folder.display();
+            lines.push(format!("tls-port {port}\ntls-auth-clients no\ntls-replication yes\ntls-cluster yes"));
+            lines.push(format!("tls-cert-file {folder}/server.crt\ntls-key-file {folder}/server.key"));
+            lines.push(format!("tls-ca-cert-file {folder}/ca.crt"));
+        }
         lines.extend(self.options.password.iter().map(|password| format!("requirepass {password}")));
         lines.extend(self.options.config.iter().cloned());
         lines.join("\n") + "\n"
@@ -161,13 +185,19 @@ impl RedisServer {
     /// `redis`, or `rediss` for one that speaks TLS.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        if self.options.tls { "rediss" } else { "redis" }
+        if self.options.tls || self.tls_port.is_some() { "rediss" } else { "redis" }
+    }
+
+    /// The port for hubs: that of TLS, where it is spoken.
+    #[must_use]
+    pub fn hub_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
     }
 
     /// The address for `WSC_REDIS_URL`, without credentials.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme(), self.port)
+        format!("{}://127.0.0.1:{}", self.scheme(), self.hub_port())
     }
 
     /// The certificate of the authority, when started with [`RedisOptions::tls`].
@@ -217,9 +247,13 @@ impl RedisServer {
     }
 }
 
-async fn make_certificates(folder: &ScratchDir) -> Result<()> {
+/// Makes an authority and a certificate of it for 127.0.0.1: `ca.crt`, `server.crt`, `server.key`.
+///
+/// # Errors
+/// When `openssl` is missing or fails.
+pub async fn make_certificates(folder: &Path) -> Result<()> {
     let openssl = program::installed("openssl", "openssl")?;
-    folder.write("san.cnf", "subjectAltName=IP:127.0.0.1,DNS:localhost\n")?;
+    std::fs::write(folder.join("san.cnf"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n")?;
     let key = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj";
     let steps = [
         format!("{key} /CN=wsc-tests-ca -x509 -days 2 -keyout ca.key -out ca.crt"),
@@ -229,7 +263,7 @@ async fn make_certificates(folder: &ScratchDir) -> Result<()> {
     for step in steps {
         let output = Command::new(&openssl)
             .args(step.split(' '))
-            .current_dir(folder.path())
+            .current_dir(folder)
             .stdin(Stdio::null())
             .output()
             .await?;

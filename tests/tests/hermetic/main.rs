@@ -23,6 +23,7 @@ mod redis_credentials;
 mod redis_faults;
 mod redis_forms;
 mod redis_loss;
+mod redis_rights;
 mod rfc6455;
 mod secrecy;
 mod settings;

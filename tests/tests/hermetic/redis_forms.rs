@@ -33,7 +33,7 @@ fn for_failover(options: HubOptions) -> HubOptions {
 }
 
 /// What several hubs do together, in whatever form their Redis is.
-async fn act_as_one<R: RedisWiring>(fleet: &mut HubFleet<R>) -> Result<()> {
+pub(crate) async fn act_as_one<R: RedisWiring>(fleet: &mut HubFleet<R>) -> Result<()> {
     let mut alice = fleet.hubs[0].connect("alice").await?;
     let mut bob = fleet.hubs[1].connect("bob").await?;
     let mut bob_too = fleet.hubs[2].connect("bob").await?;
