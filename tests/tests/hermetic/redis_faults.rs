@@ -164,12 +164,18 @@ async fn a_subscription_that_is_silent_but_not_closed_is_built_again() -> Result
     let before = metric(&fleet, 1, "wsc_bus_subscriptions_total").await?;
     fleet.redis.proxy.set(Flow::Pass, Flow::SwallowPushes);
     // A lease of 30 s allows 20 s of silence; this one 1 s.
+    eventually("the silence is noticed", HEALED, async || {
+        let output = fleet.hubs[1].output();
+        Ok(Look::when(output.contains("no probe came for too long"), (), output))
+    })
+    .await?;
+    // The answer to SUBSCRIBE is a push as well, so only now a new one can be built.
+    fleet.redis.proxy.set(Flow::Pass, Flow::Pass);
     eventually("the subscription is built again", HEALED, async || {
         let now = metric(&fleet, 1, "wsc_bus_subscriptions_total").await?;
         Ok(Look::when(now > before, (), format!("{now} subscriptions as before")))
     })
     .await?;
-    fleet.redis.proxy.set(Flow::Pass, Flow::Pass);
     healthy(&fleet, "healthy").await?;
     bob_is_reached(&fleet, &mut bob).await
 }

@@ -156,6 +156,8 @@ async fn bad_bytes_on_the_channels_are_ignored() -> Result<()> {
     assert_eq!(sent["status"], "delivered", "{sent}");
     alice.expect_text("still fine").await?;
     assert!(!fleet.hubs[0].output().contains("panicked"));
+    let complaints = fleet.hubs[0].output().matches("are no batch, ignored").count();
+    assert_eq!(complaints, 1, "logged at most once a minute");
     let metrics = fleet.api(0)?.get("/metrics").await?.text;
     let counted = metrics
         .lines()
