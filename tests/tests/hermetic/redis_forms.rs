@@ -71,7 +71,14 @@ pub(crate) async fn act_as_one<R: RedisWiring>(fleet: &mut HubFleet<R>) -> Resul
     fleet.hubs.truncate(2);
     fleet.all_see(2).await?;
     fleet.user_has(0, "carol", 0, LEASE + Duration::from_secs(5)).await?;
-    alice.expect_nothing().await
+    alice.expect_nothing().await?;
+
+    // One that is asked to end gives its lease up, long before it would lapse.
+    let status = fleet.hubs[1].terminate(PATIENCE).await?;
+    assert!(status.success(), "{status}");
+    assert_eq!(fleet.api(0)?.node_ids().await?, ["node-0"]);
+    fleet.hubs.truncate(1);
+    Ok(())
 }
 
 /// Sends under load while `break_it` takes a primary away; then all must be as before.
