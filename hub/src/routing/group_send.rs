@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::future;
+use futures::{FutureExt, future};
 
 use super::{
-    ports::DirectoryError,
+    ports::{Answer, DirectoryError, Handling},
     router::{Router, rfc3339},
     tally::Outcome,
 };
 use crate::{
     identity::{ConnectionId, GroupName, NodeInstance, UserId},
-    local::group_fan_out::GroupFanOut,
+    local::group_fan_out::{self, GroupFanOut},
     protocol::{
         envelope::{Envelope, Kind, ReportStatus},
         group_payload::GroupFrame,
@@ -179,7 +179,7 @@ impl Router {
         let envelope = || Envelope {
             kind: Kind::Group,
             wants_report: waited,
-            patience: None,
+            patience: waited.then_some(left),
             number: self.next_number(),
             subject: None,
             payload: payload.clone(),
@@ -189,11 +189,34 @@ impl Router {
         }
         let requests = others.iter().map(|target| self.bus.request(target, envelope(), left));
         let answers = future::join_all(requests).await;
-        let done = |answer: super::ports::Answer| match answer.status {
+        let done = |answer: Answer| match answer.status {
             ReportStatus::Done | ReportStatus::NotHere => Some(answer.count),
             ReportStatus::Overloaded => None,
         };
         answers.into_iter().map(|answer| answer.ok().and_then(done)).collect()
+    }
+}
+
+impl Router {
+    /// What another node sends to the members here.
+    pub(super) fn deliver_to_group(&self, envelope: Envelope) -> Handling {
+        let Ok(GroupFrame { group, frame }) = GroupFrame::decode(envelope.payload) else {
+            return Handling::Ignored;
+        };
+        let Ok(frame) = WireFrame::from_bytes(frame) else { return Handling::Ignored };
+        let Some(members) = self.groups.roster().members(&group) else {
+            self.groups.doubt(&group);
+            return Handling::Done(Answer { status: ReportStatus::NotHere, count: 0 });
+        };
+        let fan_out = group_fan_out::to_members(&members, &frame, None, envelope.wants_report);
+        let Some(mut settled) = fan_out.settled else { return Handling::Ignored };
+        // Early enough for the report to find its sender waiting.
+        let patience = envelope.patience.map_or(PATIENCE, |patience| PATIENCE.min(patience * 3 / 4));
+        let report = async move {
+            let _ = tokio::time::timeout(patience, &mut settled).await;
+            Some(Answer { status: ReportStatus::Done, count: settled.written() })
+        };
+        Handling::Waiting(report.boxed())
     }
 }
 

@@ -10,11 +10,10 @@ use super::{
 };
 use crate::{
     identity::NodeInstance,
-    local::{delivery_tally::Settled, fan_out, group_fan_out},
+    local::{delivery_tally::Settled, fan_out},
     protocol::{
         close_reason::CloseReason,
         envelope::{Envelope, Kick, Kind, ReportStatus},
-        group_payload::GroupFrame,
         wire_frame::WireFrame,
     },
 };
@@ -31,7 +30,7 @@ impl Inbound for Router {
             Kind::Broadcast => self.deliver_to_all(source, envelope),
             Kind::Kick => self.kick_here(source, envelope),
             Kind::PresenceChanged => self.presence_changed(source, envelope),
-            Kind::Group => self.deliver_to_group(source, envelope),
+            Kind::Group => self.deliver_to_group(envelope),
             Kind::Membership => self.change_for_other(envelope),
             Kind::MembersQuestion => self.answer_question(source, envelope),
             Kind::MembersPage => self.take_page(envelope),
@@ -65,23 +64,6 @@ impl Router {
             return malformed(source, "a broadcast is not utf-8");
         };
         match fan_out::to_all(&self.local, &frame, envelope.wants_report).settled {
-            None => Handling::Ignored,
-            Some(settled) => Handling::Waiting(report_broadcast(settled).boxed()),
-        }
-    }
-
-    fn deliver_to_group(&self, source: &NodeInstance, envelope: Envelope) -> Handling {
-        let Ok(GroupFrame { group, frame }) = GroupFrame::decode(envelope.payload) else {
-            return malformed(source, "a group's frame names no group");
-        };
-        let Ok(frame) = WireFrame::from_bytes(frame) else {
-            return malformed(source, "a group's frame is not utf-8");
-        };
-        let Some(members) = self.groups.roster().members(&group) else {
-            self.groups.doubt(&group);
-            return Handling::Done(Answer { status: ReportStatus::NotHere, count: 0 });
-        };
-        match group_fan_out::to_members(&members, &frame, None, envelope.wants_report).settled {
             None => Handling::Ignored,
             Some(settled) => Handling::Waiting(report_broadcast(settled).boxed()),
         }

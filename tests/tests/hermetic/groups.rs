@@ -1,6 +1,6 @@
 //! Groups: who is in them, and who gets what is sent to them, across nodes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http::Method;
@@ -292,6 +292,13 @@ async fn without_redis_a_group_send_reaches_those_here_and_says_so() -> Result<(
     let gone = asked(&mut alice, &json!({"message_type": "leave", "group": "room-1"})).await?;
     assert!(gone["status"] == "partial" || gone["status"] == "complete", "{gone}");
     fleet.api(0)?.get("/v1/groups/room-1").await?.problem(503, "registry_unavailable")?;
+    // Dave was last known to be here and nowhere else; of bob only the other node knows, which cannot be asked.
+    for (user, numbers) in [("dave", [1, 1, 1]), ("bob", [0, 2, 1])] {
+        let path = format!("/v1/groups/given/members/{user}");
+        let put = fleet.api(0)?.request(Method::PUT, &path, None).await?.ok()?;
+        let found = ["connections", "nodes_expected", "nodes_answered"].map(|field| put[field].clone());
+        assert_eq!(found, numbers.map(|number| json!(number)), "{put}");
+    }
 
     fleet.redis.run().await?;
     let content = sent_until(&fleet, 1, &counted("complete", 2, 2, 2), HEALED).await?;
@@ -304,6 +311,57 @@ async fn without_redis_a_group_send_reaches_those_here_and_says_so() -> Result<(
     });
     assert_eq!(listed.await?["members"], json!([{"user_id": "dave", "connections": 1}]));
     alice.expect_nothing().await.context("alice has left")
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_holds_no_group_send_beyond_its_time() -> Result<()> {
+    let fleet = HubFleet::start(2).await?;
+    let mut alice = fleet.hubs[0].connect("alice").await?;
+    join(&mut alice, "room-1").await?;
+    let mut redis = fleet.redis.connection().await?;
+    redis::cmd("CLIENT").arg("PAUSE").arg(5000).arg("ALL").exec_async(&mut redis).await?;
+    let body = json!({"content": "in time", "options": {"timeout_ms": 300}});
+    let began = Instant::now();
+    let result = fleet.api(0)?.post(ROOM, &body).await?.ok()?;
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "it took {took:?}: {result}");
+    assert_eq!((&result["status"], &result["connections"]), (&json!("partial"), &json!(1)), "{result}");
+    alice.expect_text("in time").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_member_that_does_not_read_holds_up_nobody() -> Result<()> {
+    let fleet =
+        HubFleet::start_with(2, |options| options.set("WSC_OUTBOUND_QUEUE_BYTES", "67108864")).await?;
+    let mut alice = fleet.hubs[0].connect("alice").await?;
+    let mut stalled = fleet.hubs[1].connect("stalled").await?;
+    let mut bob = fleet.hubs[1].connect("bob").await?;
+    for client in [&mut alice, &mut stalled, &mut bob] {
+        join(client, "room-1").await?;
+    }
+    let large = "x".repeat(60_000);
+    // Kernel buffers on loopback take some megabytes.
+    let mut counted_out = false;
+    for number in 0..400 {
+        let body = json!({"content": large, "data": number, "options": {"timeout_ms": 2000}});
+        let result = fleet.api(0)?.post(ROOM, &body).await?.ok()?;
+        for client in [&mut alice, &mut bob] {
+            assert_eq!(client.expect("text").await?["data"], number, "each frame once and in order");
+        }
+        assert_eq!(
+            (&result["nodes_expected"], &result["nodes_answered"]),
+            (&json!(2), &json!(2)),
+            "{result}"
+        );
+        if result["connections"] == 2 {
+            counted_out = true;
+            break;
+        }
+        assert_eq!(result["connections"], 3, "{result}");
+    }
+    assert!(counted_out, "24 MB were taken for a client that does not read");
+    Ok(())
 }
 
 #[tokio::test]
