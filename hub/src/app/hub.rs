@@ -13,10 +13,12 @@ use crate::{
         group_answer::{GroupListing, MembershipResult},
         group_payload::MembershipChange,
         message::{KickRequest, Message, SendOptions},
+        message_batch::BatchEntry,
         send_result::{BroadcastResult, KickResult, SendResult, UserLocation},
     },
     routing::{
         event_tail::{EventGap, EventTail},
+        idempotency::Principal,
         ports::{Directory, DirectoryError, NodeRecord},
     },
     settings::Settings,
@@ -44,19 +46,26 @@ impl Hub {
         HubBuilder::new(settings)
     }
 
-    /// Sends a message to every connection of a user, on all nodes, with retries; the result says what happened.
+    /// Sends a message to every connection of a user, on all nodes, with retries; the result says what happened. A
+    /// message with a `message_id` is sent to a user once in a minute; a repeat gets the first result.
     pub async fn send_to_user_with_retry(
         &self,
         user: &UserId,
         message: &Message,
         options: &SendOptions,
     ) -> SendResult {
-        self.service.edge.send_to_user(user, message, options).await
+        let (user, message) = (user.clone(), message.clone());
+        self.service.edge.send_to_user(Principal::Library, user, message, *options).await
+    }
+
+    /// Sends many messages at once; the results are in their order, and messages for one user arrive in their order.
+    pub async fn send_many(&self, messages: Vec<BatchEntry>) -> Vec<SendResult> {
+        self.service.edge.send_batch(Principal::Library, messages).await
     }
 
     /// Sends a message to every connection of every node, each at most once.
     pub async fn broadcast(&self, message: &Message, options: &SendOptions) -> BroadcastResult {
-        self.service.edge.broadcast(message, options).await
+        self.service.edge.broadcast(message, options, &[]).await
     }
 
     /// Sends a message to the members of a group on all nodes, each at most once.

@@ -124,7 +124,12 @@ impl HubBuilder {
         }
 
         let (sockets, stop_serving) = (TaskTracker::new(), CancellationToken::new());
-        let cluster_counts = move || cluster_counts(&counters, events.as_deref());
+        let cluster_counts = move || {
+            let mut counts = cluster_counts(&counters, events.as_deref());
+            let help = "Results of sends forgotten before their time, so that a repeat would be sent";
+            counts.push(("idempotency_evictions", help, router.idempotency().evicted()));
+            counts
+        };
         let service = Arc::new(Service {
             edge,
             api_keys,

@@ -314,6 +314,13 @@ impl Directory for MemoryMember {
         futures::future::ready(Ok(nodes)).boxed()
     }
 
+    fn locate_many<'a>(
+        &'a self,
+        users: &'a [UserId],
+    ) -> BoxFuture<'a, Result<Vec<Presence>, DirectoryError>> {
+        futures::future::try_join_all(users.iter().map(|user| self.locate(user))).boxed()
+    }
+
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
         let state = self.cluster.state.lock();
         let mut nodes: Vec<_> = state

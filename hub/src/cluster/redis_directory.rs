@@ -228,6 +228,32 @@ impl Directory for RedisDirectory {
         self.groups.nodes(group).boxed()
     }
 
+    fn locate_many<'a>(
+        &'a self,
+        users: &'a [UserId],
+    ) -> BoxFuture<'a, Result<Vec<Presence>, DirectoryError>> {
+        async move {
+            if users.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut pipeline = redis::pipe();
+            for user in users {
+                pipeline.cmd("HGETALL").arg(self.keys.connections(user));
+            }
+            let answers: Vec<Vec<(String, String)>> = self.link.pipeline(&pipeline).await?;
+            let hashes: Vec<_> =
+                users.iter().zip(&answers).map(|(user, pairs)| UserHash::parse(user, pairs)).collect();
+            // One look at all leases; those that follow are answered from what it found.
+            self.leases.live(&hashes.iter().flat_map(UserHash::instances).collect()).await?;
+            let mut presences = Vec::with_capacity(hashes.len());
+            for hash in hashes {
+                presences.push(self.filter(hash).await?);
+            }
+            Ok(presences)
+        }
+        .boxed()
+    }
+
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
         async move {
             let listed = self.leases.listed().await?;

@@ -23,9 +23,10 @@ pub fn for_clients(service: &Arc<Service>) -> Router {
 /// What the backend and the operator may reach.
 pub fn for_backends(service: &Arc<Service>) -> Router {
     let router = Router::new()
-        .route("/v1/users/{user}", get(users::locate).post(unbuilt::post_to_user))
+        .route("/v1/users/{user}", get(users::locate).post(users::post))
         .route("/v1/users/{user}/messages", post(messages::send_to_user))
         .route("/v1/users/{user}/kick", post(users::kick))
+        .route("/v1/messages", post(messages::send_many))
         .route("/v1/broadcast", post(messages::broadcast))
         .route("/v1/groups/{group}", get(groups::list))
         .route("/v1/groups/{group}/messages", post(groups::send))

@@ -2,25 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::Path,
-    response::{IntoResponse, Response},
-    routing::any,
-};
-use http::{HeaderValue, StatusCode, Uri, header};
+use axum::{Router, routing::any};
+use http::{StatusCode, Uri};
 
 use super::{problem::Problem, service::Service};
 use crate::protocol::error_code::ErrorCode;
 
-const PATHS: [&str; 6] = [
-    "/v1/messages",
-    "/v1/users/{user}/ban",
-    "/v1/users/{user}/revoke",
-    "/admin/drain",
-    "/admin/rebalance",
-    "/openapi.json",
-];
+const PATHS: [&str; 5] =
+    ["/v1/users/{user}/ban", "/v1/users/{user}/revoke", "/admin/drain", "/admin/rebalance", "/openapi.json"];
 
 /// Adds the paths that are not built yet.
 pub(super) fn add_to(router: Router<Arc<Service>>) -> Router<Arc<Service>> {
@@ -29,15 +18,6 @@ pub(super) fn add_to(router: Router<Arc<Service>>) -> Router<Arc<Service>> {
 
 async fn not_built(uri: Uri) -> Problem {
     Problem::not_found(format!("{} is not built yet in this release", uri.path()))
-}
-
-/// `POST /v1/users/query` stands where a user's name could: only this method of this name is not built yet.
-pub(super) async fn post_to_user(Path(user): Path<String>, uri: Uri) -> Response {
-    if user == "query" {
-        return not_built(uri).await.into_response();
-    }
-    let refused = no_such_method().await.with_header(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
-    refused.into_response()
 }
 
 pub(super) async fn no_such_method() -> Problem {

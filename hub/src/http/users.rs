@@ -1,19 +1,24 @@
-//! `/v1/users/{user}`: where a user is, and kicks.
+//! `/v1/users/{user}` and `/v1/users/query`: where users are, and kicks.
 
 use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::PathRejection},
+    extract::{FromRequest as _, FromRequestParts as _, Path, Request, State, rejection::PathRejection},
 };
+use http::{HeaderValue, header};
 
-use super::{api_key::ApiCaller, problem::Problem, request_body::RequestBody, service::Service};
+use super::{
+    api_key::ApiCaller, problem::Problem, request_body::RequestBody, service::Service,
+    unbuilt::no_such_method,
+};
 use crate::{
     identity::UserId,
     protocol::{
         error_code::ErrorCode,
         message::parse_kick,
-        send_result::{KickResult, UserLocation},
+        message_batch::parse_query,
+        send_result::{KickResult, UserLocation, UsersOnline},
     },
 };
 
@@ -32,6 +37,22 @@ pub(super) async fn locate(
     user: UserPath,
 ) -> Result<Json<UserLocation>, Problem> {
     Ok(Json(service.edge.router.locate(&user_of(user)?).await?))
+}
+
+/// `POST /v1/users/query`, which stands where a user's name could: any other name does not know the method.
+pub(super) async fn post(
+    State(service): State<Arc<Service>>,
+    user: UserPath,
+    request: Request,
+) -> Result<Json<UsersOnline>, Problem> {
+    if user.is_ok_and(|Path(name)| name != "query") {
+        let allowed = HeaderValue::from_static("GET,HEAD");
+        return Err(no_such_method().await.with_header(header::ALLOW, allowed));
+    }
+    let (mut parts, body) = request.into_parts();
+    ApiCaller::from_request_parts(&mut parts, &service).await?;
+    let RequestBody(body) = RequestBody::from_request(Request::from_parts(parts, body), &service).await?;
+    Ok(Json(service.edge.router.users_online(&parse_query(&body)?).await?))
 }
 
 pub(super) async fn kick(

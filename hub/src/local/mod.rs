@@ -1,5 +1,6 @@
 //! What this node knows: its connections, their outbound queues, and fan-out to them. Pure and synchronous.
 
+pub mod broadcast_walk;
 pub mod connection;
 pub mod connection_table;
 pub mod delivery_tally;

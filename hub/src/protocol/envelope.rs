@@ -45,6 +45,8 @@ pub enum Kind {
     MembersQuestion = 9,
     /// The answer to the question of that number; payload = [`super::group_payload::MembersPage`].
     MembersPage = 10,
+    /// A frame for everyone but some; no subject, payload = [`super::broadcast_payload`].
+    BroadcastExcept = 20,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             Self::Membership,
             Self::MembersQuestion,
             Self::MembersPage,
+            Self::BroadcastExcept,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

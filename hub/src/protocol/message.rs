@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use super::message_batch::parse_send;
 use super::{error_code::ErrorCode, json_text::has_lone_surrogate};
 use crate::identity::{MessageId, MessageType};
 
@@ -33,7 +34,7 @@ pub struct BadBody {
 }
 
 impl BadBody {
-    fn new(detail: impl Into<String>) -> Self {
+    pub(super) fn new(detail: impl Into<String>) -> Self {
         Self { code: ErrorCode::BadRequest, detail: detail.into() }
     }
 }
@@ -49,7 +50,7 @@ pub enum Wait {
 }
 
 /// How a message is to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendOptions {
     /// What to wait for.
     pub wait: Wait,
@@ -149,96 +150,15 @@ impl Body {
             None => Ok(()),
         }
     }
-
-    fn message(&mut self) -> Result<Message, BadBody> {
-        let raw = RawMessage {
-            message_type: self.take("message_type", "a string")?,
-            message_id: self.take("message_id", "a string")?,
-            content: self.0.remove("content"),
-            data: self.0.remove("data"),
-        };
-        let message = raw.check().map_err(BadBody::new)?;
-        if message.message_type.is_reserved() {
-            return Err(BadBody::new(format!(
-                "message_type {:?} is reserved for the hub",
-                message.message_type.as_str()
-            )));
-        }
-        Ok(message)
-    }
-
-    fn options(&mut self) -> Result<SendOptions, BadBody> {
-        let Some(raw) = self.0.remove("options").filter(|raw| raw.get() != "null") else {
-            return Ok(SendOptions::default());
-        };
-        let mut body = Self::parse(raw.get().as_bytes())
-            .map_err(|_| BadBody::new(format!("options must be an object, found {}", excerpt(raw.get()))))?;
-        if body.take::<bool>("store", "true or false")? == Some(true) {
-            return Err(BadBody::new("options.store is not built yet in this release, leave it out"));
-        }
-        body.refuse_unbuilt(&["ttl_seconds"])?;
-        let defaults = SendOptions::default();
-        let wait = match body.take::<String>("wait", "a string")?.as_deref() {
-            None => defaults.wait,
-            Some("none") => Wait::None,
-            Some("delivered") => Wait::Delivered,
-            Some("acked") => {
-                return Err(BadBody::new(
-                    "options.wait \"acked\" is not built yet in this release, use \"delivered\"",
-                ));
-            }
-            Some(other) => {
-                return Err(BadBody::new(format!(
-                    "options.wait must be \"none\" or \"delivered\", found {other:?}"
-                )));
-            }
-        };
-        let timeout = match body
-            .take::<u64>("timeout_ms", "a whole number of milliseconds from 1 to 60000")?
-        {
-            None => defaults.timeout,
-            Some(ms @ 1..=60_000) => Duration::from_millis(ms),
-            Some(ms) => {
-                return Err(BadBody::new(format!("options.timeout_ms must be from 1 to 60000, found {ms}")));
-            }
-        };
-        let max_retries = match body.take::<u32>("max_retries", "a whole number from 0 to 10")? {
-            None => defaults.max_retries,
-            Some(n @ 0..=10) => n,
-            Some(n) => {
-                return Err(BadBody::new(format!("options.max_retries must be from 0 to 10, found {n}")));
-            }
-        };
-        Ok(SendOptions { wait, timeout, max_retries })
-    }
 }
 
 /// The beginning of a JSON text, for error sentences.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     let mut end = text.len().min(40);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     if end < text.len() { format!("{}..", &text[..end]) } else { text.to_owned() }
-}
-
-/// Reads the body of `POST /v1/users/{user}/messages`.
-///
-/// # Errors
-/// [`BadBody`] naming the first field that is wrong.
-pub fn parse_send(body: &[u8]) -> Result<(Message, SendOptions), BadBody> {
-    let mut body = Body::parse(body)?;
-    Ok((body.message()?, body.options()?))
-}
-
-/// Reads the body of `POST /v1/broadcast`.
-///
-/// # Errors
-/// [`BadBody`] naming the first field that is wrong.
-pub fn parse_broadcast(body: &[u8]) -> Result<(Message, SendOptions), BadBody> {
-    let mut body = Body::parse(body)?;
-    body.refuse_unbuilt(&["exclude_users"])?;
-    Ok((body.message()?, body.options()?))
 }
 
 /// Reads the body of `POST /v1/users/{user}/kick`; an empty body is a kick without words.
@@ -268,41 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_read_with_defaults_and_unknown_fields_are_ignored() {
-        let (message, options) = parse_send(br#"{"content":"hi","data":{"a":[1]},"color":"red"}"#).unwrap();
-        assert_eq!(message.message_type.as_str(), "text");
-        assert_eq!(message.content.unwrap().get(), "\"hi\"");
-        assert_eq!(message.data.unwrap().get(), "{\"a\":[1]}");
-        assert_eq!(options, SendOptions::default());
-    }
-
-    #[test]
-    fn every_wrong_field_is_named() {
-        let cases = [
-            ("", "the body is empty"),
-            ("[]", "the body is not a JSON object"),
-            ("{\"content\":", "the body is not a JSON object"),
-            ("{\"content\":7}", "content must be a string"),
-            ("{\"content\":\"\\ud800\"}", "content holds half of a surrogate pair"),
-            ("{\"data\":[\"\\udc00\"]}", "data holds half of a surrogate pair"),
-            ("{\"message_id\":\"a b\"}", "message_id contains ' '"),
-            ("{\"message_type\":\"welcome\"}", "message_type \"welcome\" is reserved"),
-            ("{\"message_type\":\"TEXT\"}", "message_type contains 'T'"),
-            ("{\"message_type\":5}", "message_type must be a string, found 5"),
-            ("{\"options\":5}", "options must be an object, found 5"),
-            ("{\"options\":{\"wait\":\"soon\"}}", "options.wait must be"),
-            ("{\"options\":{\"wait\":\"acked\"}}", "options.wait \"acked\" is not built yet"),
-            ("{\"options\":{\"store\":true}}", "options.store is not built yet"),
-            ("{\"options\":{\"ttl_seconds\":5}}", "ttl_seconds is not built yet"),
-            ("{\"options\":{\"timeout_ms\":0}}", "options.timeout_ms must be from 1 to 60000"),
-            ("{\"options\":{\"timeout_ms\":-1}}", "timeout_ms must be a whole number"),
-            ("{\"options\":{\"max_retries\":99}}", "options.max_retries must be from 0 to 10"),
-        ];
-        for (body, why) in cases {
-            let error = parse_send(body.as_bytes()).unwrap_err();
-            assert!(error.detail.starts_with(why), "{body}: {}", error.detail);
-        }
-        assert!(parse_broadcast(b"{\"exclude_users\":[\"a\"]}").is_err());
+    fn a_kick_may_have_no_words() {
         assert!(parse_kick(b"{\"ban_seconds\":5}").is_err());
         assert_eq!(parse_kick(b"").unwrap(), KickRequest::default());
     }

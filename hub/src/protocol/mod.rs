@@ -1,5 +1,6 @@
 //! What travels: frames between clients and the hub, envelopes between nodes. Pure: no I/O, no clock.
 
+pub mod broadcast_payload;
 pub mod client_frame;
 pub mod close_reason;
 pub mod envelope;
@@ -10,6 +11,7 @@ pub mod group_answer;
 pub mod group_payload;
 mod json_text;
 pub mod message;
+pub mod message_batch;
 mod message_builder;
 pub mod presence_changed;
 pub mod send_result;

@@ -74,9 +74,39 @@ pub struct SendResult {
     pub total_retries: u32,
     /// From acceptance to answer, in milliseconds.
     pub total_duration_ms: u64,
+    /// What each try came to, the first one included; empty, and left out, when the first was the last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// This is the result of an earlier send with the same `message_id`; nothing was sent now.
+    #[serde(skip_serializing_if = "is_false")]
+    pub duplicate: bool,
     /// Why not, where something went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<SendError>,
+}
+
+/// With serde's signature of a condition.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// One try of a send that took several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// When it began, in milliseconds since acceptance.
+    pub after_ms: u64,
+    /// What was known at its end.
+    pub status: SendStatus,
+    /// Why not, where something went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<SendError>,
+}
+
+/// The answer to a question about many users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsersOnline {
+    /// Users with at least one connection, and the nodes where, sorted.
+    pub online: std::collections::BTreeMap<UserId, Vec<NodeId>>,
 }
 
 /// What happened to a broadcast.

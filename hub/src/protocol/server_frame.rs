@@ -128,6 +128,8 @@ pub fn result(message_id: &MessageId, result: &SendResult) -> WireFrame {
         status: &'static str,
         connections: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
+        duplicate: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a super::send_result::SendError>,
     }
     encode(&Frame {
@@ -136,6 +138,7 @@ pub fn result(message_id: &MessageId, result: &SendResult) -> WireFrame {
         id: &result.id,
         status: result.status.as_str(),
         connections: result.connections,
+        duplicate: result.duplicate.then_some(true),
         error: result.error.as_ref(),
     })
 }

@@ -1,24 +1,40 @@
 //! A message for everyone.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::{
+    dispatch,
     router::{Router, rfc3339},
     tally::Outcome,
 };
 use crate::{
-    local::fan_out,
+    identity::UserId,
+    local::broadcast_walk::BroadcastWalk,
     protocol::{
+        broadcast_payload,
         envelope::{Envelope, Kind},
         message::{Message, SendOptions, Wait},
         send_result::{BroadcastResult, BroadcastStatus},
         server_frame::{self, Outgoing},
+        wire_frame::WireFrame,
     },
 };
 
+/// Connections that get a frame before other tasks get their turn.
+const STEP: usize = 256;
+
 impl Router {
-    /// Sends a message to every connection of every node, each at most once, and says which nodes confirmed.
-    pub async fn broadcast(&self, message: &Message, options: &SendOptions) -> BroadcastResult {
+    /// Sends a message to every connection of every node, each at most once, and says which nodes confirmed. The
+    /// connections of `excluded` users, which are sorted, get nothing.
+    pub async fn broadcast(
+        &self,
+        message: &Message,
+        options: &SendOptions,
+        excluded: &[UserId],
+    ) -> BroadcastResult {
         let accepted = Instant::now();
         let id = self.next_message_id().to_string();
         let create_at = rfc3339(SystemTime::now());
@@ -27,17 +43,21 @@ impl Router {
         let wants_report = options.wait == Wait::Delivered;
 
         let (others, registry_error) = self.other_nodes(options.timeout).await;
-        let envelope = Envelope {
-            kind: Kind::Broadcast,
-            wants_report,
-            patience: None,
-            number: self.next_number(),
-            subject: None,
-            payload: frame.bytes().clone(),
-        };
-        let expected = if wants_report { others.clone() } else { Vec::new() };
         let left = options.timeout.saturating_sub(accepted.elapsed());
         let timeout = if wants_report { left } else { Duration::ZERO };
+        let (kind, payload) = match excluded {
+            [] => (Kind::Broadcast, frame.bytes().clone()),
+            some => (Kind::BroadcastExcept, broadcast_payload::encode(some, frame.bytes())),
+        };
+        let envelope = Envelope {
+            kind,
+            wants_report,
+            patience: wants_report.then_some(left),
+            number: self.next_number(),
+            subject: None,
+            payload,
+        };
+        let expected = if wants_report { others.clone() } else { Vec::new() };
         let remote = async {
             // Alone, there is nobody to hear it.
             if others.is_empty() && registry_error.is_none() {
@@ -45,16 +65,7 @@ impl Router {
             }
             self.bus.broadcast(expected, envelope, timeout).await
         };
-        let local = async {
-            let fan_out = fan_out::to_all(&self.local, &frame, wants_report);
-            match fan_out.settled {
-                Some(settled) => match super::send::confirmed(settled, timeout).await {
-                    Outcome::Reached(connections) => connections,
-                    _ => 0,
-                },
-                None => 0,
-            }
-        };
+        let local = self.to_all_here(frame, excluded.to_vec(), wants_report.then_some(timeout));
         let (local_connections, answers) = futures::future::join(local, remote).await;
         let published = answers.is_ok();
         let answers = answers.unwrap_or_default();
@@ -74,5 +85,31 @@ impl Router {
         let connections =
             answers.iter().fold(local_connections, |sum, (_, answer)| sum.saturating_add(answer.count));
         BroadcastResult { id, status, nodes_expected, nodes_answered, connections }
+    }
+
+    /// Gives a frame to all connections of this node; with a `patience`, waits so long for the kernel and says how many
+    /// got it. One broadcast after the other, so that all connections see them in one order.
+    pub(super) fn to_all_here(
+        &self,
+        frame: WireFrame,
+        excluded: Vec<UserId>,
+        patience: Option<Duration>,
+    ) -> impl Future<Output = u32> + Send + 'static {
+        let turn = Arc::clone(&self.broadcast_turn);
+        let mut walk = BroadcastWalk::new(Arc::clone(&self.local), frame, excluded, patience.is_some());
+        async move {
+            let began = Instant::now();
+            let turn = turn.lock_owned().await;
+            while walk.step(STEP) {
+                tokio::task::yield_now().await;
+            }
+            drop(turn);
+            let (Some(settled), Some(patience)) = (walk.finish(), patience) else { return 0 };
+            let left = patience.saturating_sub(began.elapsed());
+            match dispatch::confirmed(settled, left).await {
+                Outcome::Reached(connections) => connections,
+                _ => 0,
+            }
+        }
     }
 }

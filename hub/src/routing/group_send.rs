@@ -136,7 +136,7 @@ impl Router {
         let fan_out = fan_out.finish();
         let here = fan_out.found > 0;
         match fan_out.settled {
-            Some(settled) => match super::send::confirmed(settled, timeout.min(PATIENCE)).await {
+            Some(settled) => match super::dispatch::confirmed(settled, timeout.min(PATIENCE)).await {
                 Outcome::Reached(connections) => (here, connections),
                 _ => (here, 0),
             },

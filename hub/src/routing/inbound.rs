@@ -1,24 +1,33 @@
 //! What other nodes ask of this one.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt;
 
 use super::{
+    dispatch,
+    duplicate_window::Seen,
     ports::{Answer, Handling, Inbound},
+    retry,
     router::Router,
+    tally::Outcome,
 };
 use crate::{
     identity::NodeInstance,
     local::{delivery_tally::Settled, fan_out},
     protocol::{
+        broadcast_payload,
         close_reason::CloseReason,
         envelope::{Envelope, Kick, Kind, ReportStatus},
         wire_frame::WireFrame,
     },
 };
 
-/// How long this node's sockets may take before what was written so far is reported.
+/// How long this node's sockets may take before what was written so far is reported, when the sender does not say how
+/// long it waits.
 const DELIVER_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for a broadcast, where one stalled reader must not silence a whole node.
 const BROADCAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -27,7 +36,7 @@ impl Inbound for Router {
     fn handle(&self, source: &NodeInstance, envelope: Envelope) -> Handling {
         match envelope.kind {
             Kind::Deliver => self.deliver(source, envelope),
-            Kind::Broadcast => self.deliver_to_all(source, envelope),
+            Kind::Broadcast | Kind::BroadcastExcept => self.deliver_to_all(source, envelope),
             Kind::Kick => self.kick_here(source, envelope),
             Kind::PresenceChanged => self.presence_changed(source, envelope),
             Kind::Group => self.deliver_to_group(envelope),
@@ -46,27 +55,53 @@ impl Router {
         let Ok(frame) = WireFrame::from_bytes(envelope.payload) else {
             return malformed(source, "a delivery is not utf-8");
         };
-        let fan_out = fan_out::to_user(&self.local, user, &frame, envelope.wants_report);
-        match fan_out.settled {
-            None => Handling::Ignored,
-            Some(_) if fan_out.queued == 0 && fan_out.full > 0 => {
-                Handling::Done(Answer { status: ReportStatus::Overloaded, count: 0 })
+        if envelope.wants_report {
+            // A node that waits for the report repeats what it heard nothing of.
+            match self.repeats.begin(source, envelope.number, Instant::now()) {
+                Seen::First => {}
+                Seen::Settled(Some(answer)) => return Handling::Done(answer),
+                Seen::UnderWay(answer) => {
+                    return Handling::Waiting(answer.map(|answer| answer.ok().flatten()).boxed());
+                }
+                Seen::Settled(None) | Seen::Forgotten => return Handling::Ignored,
             }
-            Some(_) if fan_out.queued == 0 => {
-                Handling::Done(Answer { status: ReportStatus::NotHere, count: 0 })
-            }
-            Some(settled) => Handling::Waiting(report(settled, DELIVER_PATIENCE).boxed()),
         }
+        let fan_out = fan_out::to_user(&self.local, user, &frame, envelope.wants_report);
+        let Some(settled) = fan_out.settled else { return Handling::Ignored };
+        let answer = match (fan_out.queued, fan_out.full) {
+            (0, 0) => Answer { status: ReportStatus::NotHere, count: 0 },
+            (0, _) => Answer { status: ReportStatus::Overloaded, count: 0 },
+            _ => {
+                let patience = envelope.patience.map_or(DELIVER_PATIENCE, retry::report_within);
+                let (repeats, source, number) = (Arc::clone(&self.repeats), source.clone(), envelope.number);
+                let answer = async move {
+                    let answer = report(settled, patience).await;
+                    repeats.settle(&source, number, answer);
+                    answer
+                };
+                return Handling::Waiting(answer.boxed());
+            }
+        };
+        self.repeats.settle(source, envelope.number, Some(answer));
+        Handling::Done(answer)
     }
 
     fn deliver_to_all(&self, source: &NodeInstance, envelope: Envelope) -> Handling {
-        let Ok(frame) = WireFrame::from_bytes(envelope.payload) else {
+        let (excluded, frame) = match envelope.kind {
+            Kind::BroadcastExcept => match broadcast_payload::decode(envelope.payload) {
+                Ok(parts) => parts,
+                Err(_) => return malformed(source, "a broadcast's list of users is broken"),
+            },
+            _ => (Vec::new(), envelope.payload),
+        };
+        let Ok(frame) = WireFrame::from_bytes(frame) else {
             return malformed(source, "a broadcast is not utf-8");
         };
-        match fan_out::to_all(&self.local, &frame, envelope.wants_report).settled {
-            None => Handling::Ignored,
-            Some(settled) => Handling::Waiting(report_broadcast(settled).boxed()),
-        }
+        let patience = envelope.patience.map_or(BROADCAST_PATIENCE, retry::report_within);
+        let patience = envelope.wants_report.then_some(patience.min(BROADCAST_PATIENCE));
+        let reached = self.to_all_here(frame, excluded, patience);
+        let answer = reached.map(|count| Some(Answer { status: ReportStatus::Done, count }));
+        Handling::Waiting(answer.boxed())
     }
 
     fn kick_here(&self, source: &NodeInstance, envelope: Envelope) -> Handling {
@@ -91,16 +126,10 @@ fn malformed(source: &NodeInstance, fault: &'static str) -> Handling {
 
 /// Waits for the sockets. Nothing written and nothing known after the patience: no report is sent, and the
 /// sender says `unknown`, which is the truth.
-async fn report(mut settled: Settled, patience: Duration) -> Option<Answer> {
-    let in_time = tokio::time::timeout(patience, &mut settled).await.is_ok();
-    match settled.written() {
-        0 if in_time => Some(Answer { status: ReportStatus::NotHere, count: 0 }),
-        0 => None,
-        count => Some(Answer { status: ReportStatus::Done, count }),
+async fn report(settled: Settled, patience: Duration) -> Option<Answer> {
+    match dispatch::confirmed(settled, patience).await {
+        Outcome::Reached(count) => Some(Answer { status: ReportStatus::Done, count }),
+        Outcome::NotHere => Some(Answer { status: ReportStatus::NotHere, count: 0 }),
+        _ => None,
     }
-}
-
-async fn report_broadcast(mut settled: Settled) -> Option<Answer> {
-    let _ = tokio::time::timeout(BROADCAST_PATIENCE, &mut settled).await;
-    Some(Answer { status: ReportStatus::Done, count: settled.written() })
 }

@@ -1,12 +1,17 @@
 //! Decisions: who gets a message, through which nodes, and what is answered.
 
+pub mod batch;
 pub mod broadcast;
+pub mod dispatch;
+pub mod duplicate_window;
 pub mod event_tail;
 pub mod event_writer;
 pub mod group_registry;
 pub mod group_send;
+pub mod idempotency;
 pub mod inbound;
 pub mod kick;
+pub mod many_targets;
 pub mod membership;
 pub mod ports;
 pub mod registry;

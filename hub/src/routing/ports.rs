@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -30,6 +30,28 @@ pub trait ClusterBus: Send + Sync {
     /// [`BusError`] when it is known at once that the envelope will not leave.
     fn post(&self, target: &NodeInstance, envelope: Envelope) -> Result<(), BusError>;
 
+    /// Queues envelopes for one node, in this order and, as far as its bounds allow, in one batch; waits for the
+    /// reports of those that want one. An envelope that wants none counts as done, for one connection, when it was
+    /// queued. The answers are in the order of the letters.
+    fn send_many(
+        &self,
+        target: &NodeInstance,
+        letters: Vec<Letter>,
+    ) -> BoxFuture<'static, Vec<Result<Answer, BusError>>> {
+        let answers: Vec<_> = letters
+            .into_iter()
+            .map(|Letter { envelope, timeout }| {
+                if envelope.wants_report {
+                    self.request(target, envelope, timeout)
+                } else {
+                    let posted = self.post(target, envelope).map(|()| Answer::posted());
+                    futures::future::ready(posted).boxed()
+                }
+            })
+            .collect();
+        futures::future::join_all(answers).boxed()
+    }
+
     /// Publishes to every node and collects the reports of `expected` for at most `timeout`.
     /// The own node hears nothing of it.
     fn broadcast(
@@ -40,6 +62,15 @@ pub trait ClusterBus: Send + Sync {
     ) -> BoxFuture<'static, Result<Vec<(NodeInstance, Answer)>, BusError>>;
 }
 
+/// An envelope and how long its report is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// What to send.
+    pub envelope: Envelope,
+    /// Of no account when no report is wanted.
+    pub timeout: Duration,
+}
+
 /// What another node says it did with an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
@@ -47,6 +78,14 @@ pub struct Answer {
     pub status: ReportStatus,
     /// Connections that got the frame or were closed.
     pub count: u32,
+}
+
+impl Answer {
+    /// Stands for the answer that nobody waits for.
+    #[must_use]
+    pub fn posted() -> Self {
+        Self { status: ReportStatus::Done, count: 1 }
+    }
 }
 
 /// Why there is no answer from another node.
@@ -313,6 +352,10 @@ pub trait Directory: Send + Sync {
         &'a self,
         group: &'a GroupName,
     ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>>;
+
+    /// Where many users are, in their order, read with one exchange.
+    fn locate_many<'a>(&'a self, users: &'a [UserId])
+    -> BoxFuture<'a, Result<Vec<Presence>, DirectoryError>>;
 
     /// The nodes whose leases are held, sorted by id, the own one included.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>>;

@@ -19,9 +19,37 @@ pub fn wait_before(repeat: u32, max_retries: u32, left: Duration, jitter: f64) -
     (wait < left).then_some(wait)
 }
 
+/// Shortest time that a try waits for reports while more could follow: below it a busy network looks silent.
+const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long one try waits for reports when `repeats` more may follow in the time that is `left`: an equal share, so
+/// that a node that stays silent is asked again in time.
+#[must_use]
+pub fn patience(repeats: u32, left: Duration) -> Duration {
+    (left / repeats.saturating_add(1)).max(LEAST_PATIENCE).min(left)
+}
+
+/// How long the receiver of an envelope may take for its report when the sender waits for `patience`: the rest is for
+/// the way back.
+#[must_use]
+pub fn report_within(patience: Duration) -> Duration {
+    patience - patience / 16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_left_is_shared_by_the_tries_that_are_left() {
+        let ms = Duration::from_millis;
+        for (repeats, left, expected) in
+            [(3, 5000, 1250), (0, 5000, 5000), (10, 60_000, 5454), (3, 100, 50), (3, 20, 20), (3, 0, 0)]
+        {
+            assert_eq!(patience(repeats, ms(left)).as_millis(), expected, "{repeats} {left}");
+        }
+        assert_eq!(report_within(ms(1600)), ms(1500));
+    }
 
     #[test]
     fn waits_double_up_to_the_longest_and_end_with_retries_or_time() {

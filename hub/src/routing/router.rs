@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::Mutex;
@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    duplicate_window::DuplicateWindows,
     event_writer::EventWriter,
     group_registry::GroupRegistry,
+    idempotency::Idempotency,
     membership::Questions,
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
     registry::Registry,
@@ -42,6 +44,11 @@ pub struct Router {
     /// What the backend wants to hear; none when nobody asked for events.
     events: Option<Arc<EventWriter>>,
     numbers: AtomicU64,
+    /// Envelopes of other nodes that were acted on.
+    pub(super) repeats: Arc<DuplicateWindows>,
+    pub(super) idempotency: Idempotency,
+    /// Held while a frame is given to all connections.
+    pub(super) broadcast_turn: Arc<tokio::sync::Mutex<()>>,
     ids: Mutex<ulid::Generator>,
 }
 
@@ -74,6 +81,9 @@ impl Router {
             last_known_nodes: Mutex::default(),
             events,
             numbers: AtomicU64::new(1),
+            repeats: Arc::default(),
+            idempotency: Idempotency::default(),
+            broadcast_turn: Arc::default(),
             ids: Mutex::new(ulid::Generator::new()),
         })
     }
@@ -113,6 +123,12 @@ impl Router {
     #[must_use]
     pub fn next_connection_id(&self) -> ConnectionId {
         ConnectionId::new(self.next_message_id())
+    }
+
+    /// Results of sends with a `message_id`.
+    #[must_use]
+    pub fn idempotency(&self) -> &Idempotency {
+        &self.idempotency
     }
 
     pub(super) fn next_number(&self) -> u64 {
@@ -161,6 +177,7 @@ impl Router {
         loop {
             // A registry that is away leaves in force what is known.
             let _ = self.other_nodes(every).await;
+            self.idempotency.expire(Instant::now());
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(every) => {}

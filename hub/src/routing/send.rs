@@ -1,24 +1,19 @@
 //! A message for one user.
 
-use std::time::{Duration, Instant, SystemTime};
-
-use futures::future;
+use std::{
+    sync::atomic::AtomicBool,
+    time::{Instant, SystemTime},
+};
 
 use super::{
-    ports::{Answer, BusError},
-    retry,
+    dispatch::Flight,
+    idempotency::{Claim, Principal, Ticket},
     router::{Router, rfc3339},
-    tally::{Outcome, SendTally},
-    targets::Targets,
-    whereabouts::Freshness,
 };
 use crate::{
     identity::UserId,
-    local::{delivery_tally::Settled, fan_out},
     protocol::{
-        envelope::{Envelope, Kind, ReportStatus},
-        error_code::ErrorCode,
-        message::{Message, SendOptions, Wait},
+        message::{Message, SendOptions},
         send_result::SendResult,
         server_frame::{self, Outgoing},
         wire_frame::WireFrame,
@@ -35,181 +30,81 @@ impl Router {
         message: &Message,
         options: &SendOptions,
     ) -> SendResult {
-        let accepted = Instant::now();
-        let id = self.next_message_id().to_string();
-        let create_at = rfc3339(SystemTime::now());
-        let outgoing =
-            Outgoing { id: &id, sender, receiver: Some(receiver), group: None, create_at: &create_at };
-        let frame = server_frame::message(message, &outgoing);
-        let number = self.next_number();
+        self.send_now(sender, receiver, message, options, None).await
+    }
 
-        let mut tally = SendTally::default();
-        let mut retries = 0;
+    /// The same, but a message that `principal` sent with the same `message_id` to the same user within a minute is not
+    /// sent again: its first result is the answer, as soon as it is known. `retrying` is set once something is tried
+    /// again. Not to be given up half way: a repeat would then be sent.
+    pub async fn send_once(
+        &self,
+        principal: &Principal,
+        sender: Option<&UserId>,
+        receiver: &UserId,
+        message: &Message,
+        options: &SendOptions,
+        retrying: Option<&AtomicBool>,
+    ) -> SendResult {
+        let ticket = match self.claim(principal, receiver, message).await {
+            Ok(ticket) => ticket,
+            Err(known) => return known,
+        };
+        let result = self.send_now(sender, receiver, message, options, retrying).await;
+        if let Some(ticket) = ticket {
+            ticket.settle(&result, Instant::now());
+        }
+        result
+    }
+
+    /// The right to send a message, if it needs one, or the result of the same message sent before.
+    async fn claim(
+        &self,
+        principal: &Principal,
+        receiver: &UserId,
+        message: &Message,
+    ) -> Result<Option<Ticket>, SendResult> {
+        let Some(message_id) = &message.message_id else { return Ok(None) };
         loop {
-            tally.begin_try();
-            let freshness = if retries == 0 { Freshness::Known } else { Freshness::Fresh };
-            let left = options.timeout.saturating_sub(accepted.elapsed());
-            match options.wait {
-                Wait::Delivered => {
-                    self.try_once(receiver, &frame, number, (freshness, left), &mut tally).await
-                }
-                Wait::None => self.post_once(receiver, &frame, number, (freshness, left), &mut tally).await,
-            }
-            if !tally.is_worth_a_retry() {
-                break;
-            }
-            let left = options.timeout.saturating_sub(accepted.elapsed());
-            let Some(wait) = retry::wait_before(retries, options.max_retries, left, rand::random()) else {
-                break;
+            let known = match self.idempotency.claim(principal, message_id, receiver, Instant::now()) {
+                Claim::First(ticket) => return Ok(Some(ticket)),
+                Claim::Known(known) => Some(known),
+                Claim::UnderWay(result) => result.await.ok().flatten(),
             };
-            tokio::time::sleep(wait).await;
-            retries += 1;
-        }
-
-        let (status, connections, nodes, error) = tally.conclude();
-        let (status, connections, nodes) = match options.wait {
-            Wait::None => (accepted_status(status), 0, Vec::new()),
-            Wait::Delivered => (status, connections, nodes),
-        };
-        SendResult {
-            id,
-            message_id: message.message_id.clone(),
-            status,
-            connections,
-            nodes,
-            total_retries: retries,
-            total_duration_ms: u64::try_from(accepted.elapsed().as_millis()).unwrap_or(u64::MAX),
-            error,
+            if let Some(known) = known {
+                return Err(SendResult { message_id: Some(message_id.clone()), ..(*known).clone() });
+            }
         }
     }
 
-    /// One try that waits for confirmation from this node's sockets and from the other nodes.
-    async fn try_once(
+    async fn send_now(
         &self,
+        sender: Option<&UserId>,
         receiver: &UserId,
-        frame: &WireFrame,
-        number: u64,
-        (freshness, left): (Freshness, Duration),
-        tally: &mut SendTally,
-    ) {
-        let own = self.own().node;
-        let local = async {
-            let fan_out = fan_out::to_user(&self.local, receiver, frame, true);
-            match fan_out.settled {
-                Some(settled) if fan_out.queued > 0 => confirmed(settled, left).await,
-                _ if fan_out.full > 0 => {
-                    Outcome::NotSent(ErrorCode::Overloaded, "the connection's queue is full".to_owned())
-                }
-                _ => Outcome::NotHere,
-            }
-        };
-        let local_settled = tally.is_settled(&own);
-        let local = async { if local_settled { None } else { Some(local.await) } };
-        let remote = async {
-            let Targets { nodes, doubt } = self.targets(receiver, freshness, left).await?;
-            let requests = nodes.into_iter().filter(|target| !tally.is_settled(&target.node)).map(|target| {
-                let envelope = deliver(receiver, frame, number, true);
-                let request = self.bus.request(&target, envelope, left);
-                async move { (target.node.clone(), outcome(request.await)) }
-            });
-            Ok((future::join_all(requests).await, doubt))
-        };
-        let (local, remote) = future::join(local, remote).await;
-        if let Some(local) = local {
-            // Nobody here is the normal case on most nodes and no reason to try again.
-            if local != Outcome::NotHere {
-                tally.note(own, local);
-            }
-        }
-        match remote {
-            Ok((outcomes, doubt)) => {
-                outcomes.into_iter().for_each(|(node, outcome)| tally.note(node, outcome));
-                doubt.into_iter().for_each(|doubt| tally.note_registry_error(doubt.to_owned()));
-            }
-            Err(detail) => tally.note_registry_error(detail),
-        }
+        message: &Message,
+        options: &SendOptions,
+        retrying: Option<&AtomicBool>,
+    ) -> SendResult {
+        let accepted = Instant::now();
+        let create_at = rfc3339(SystemTime::now());
+        let (id, frame) = self.frame(sender, receiver, message, &create_at);
+        let mut flights = [Flight::new(receiver, frame, *options)];
+        self.run(&mut flights, accepted, retrying).await;
+        let [flight] = flights;
+        let result = flight.result(id, &self.own().node, accepted.elapsed());
+        SendResult { message_id: message.message_id.clone(), ..result }
     }
 
-    /// One try that waits for nobody: what was queued counts as reached.
-    async fn post_once(
+    /// The frame of a message for one user, and its id.
+    pub(super) fn frame(
         &self,
+        sender: Option<&UserId>,
         receiver: &UserId,
-        frame: &WireFrame,
-        number: u64,
-        (freshness, left): (Freshness, Duration),
-        tally: &mut SendTally,
-    ) {
-        let own = self.own().node;
-        if !tally.is_settled(&own) {
-            let fan_out = fan_out::to_user(&self.local, receiver, frame, false);
-            if fan_out.queued > 0 {
-                tally.note(own, Outcome::Reached(fan_out.queued));
-            }
-        }
-        match self.targets(receiver, freshness, left).await {
-            Ok(Targets { nodes, doubt }) => {
-                doubt.into_iter().for_each(|doubt| tally.note_registry_error(doubt.to_owned()));
-                for target in
-                    nodes.into_iter().filter(|target| !tally.is_settled(&target.node)).collect::<Vec<_>>()
-                {
-                    let posted = self.bus.post(&target, deliver(receiver, frame, number, false));
-                    let answer = posted.map(|()| Answer { status: ReportStatus::Done, count: 1 });
-                    tally.note(target.node.clone(), outcome(answer));
-                }
-            }
-            Err(detail) => tally.note_registry_error(detail),
-        }
-    }
-}
-
-/// With nobody waiting, whatever was handed on is accepted.
-fn accepted_status(
-    status: crate::protocol::send_result::SendStatus,
-) -> crate::protocol::send_result::SendStatus {
-    use crate::protocol::send_result::SendStatus::{Accepted, Delivered, Failed, Offline, Partial, Unknown};
-    match status {
-        Offline => Offline,
-        Failed => Failed,
-        Accepted | Delivered | Unknown | Partial => Accepted,
-    }
-}
-
-fn deliver(receiver: &UserId, frame: &WireFrame, number: u64, wants_report: bool) -> Envelope {
-    Envelope {
-        kind: Kind::Deliver,
-        wants_report,
-        patience: None,
-        number,
-        subject: Some(receiver.clone()),
-        payload: frame.bytes().clone(),
-    }
-}
-
-/// Waits until this node's sockets took the frame, or time is up.
-pub(super) async fn confirmed(mut settled: Settled, left: Duration) -> Outcome {
-    let in_time = tokio::time::timeout(left, &mut settled).await.is_ok();
-    match settled.written() {
-        0 if in_time => Outcome::NotHere,
-        0 => Outcome::Silent,
-        written => Outcome::Reached(written),
-    }
-}
-
-fn outcome(answer: Result<Answer, BusError>) -> Outcome {
-    match answer {
-        Ok(
-            Answer { status: ReportStatus::Done, count: 0 } | Answer { status: ReportStatus::NotHere, .. },
-        ) => Outcome::NotHere,
-        Ok(Answer { status: ReportStatus::Done, count }) => Outcome::Reached(count),
-        Ok(Answer { status: ReportStatus::Overloaded, .. }) => {
-            Outcome::NotSent(ErrorCode::Overloaded, "the receiver's node is overloaded".to_owned())
-        }
-        // The node's end takes its users with it; a repeat looks them up afresh.
-        Err(BusError::NodeGone(_)) => Outcome::NotHere,
-        Err(BusError::NoReport(_)) => Outcome::Silent,
-        Err(error @ BusError::Overloaded(_)) => Outcome::NotSent(ErrorCode::Overloaded, error.to_string()),
-        Err(error @ BusError::Unavailable(_)) => {
-            Outcome::NotSent(ErrorCode::RegistryUnavailable, error.to_string())
-        }
+        message: &Message,
+        create_at: &str,
+    ) -> (String, WireFrame) {
+        let id = self.next_message_id().to_string();
+        let outgoing = Outgoing { id: &id, sender, receiver: Some(receiver), group: None, create_at };
+        let frame = server_frame::message(message, &outgoing);
+        (id, frame)
     }
 }

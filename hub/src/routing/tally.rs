@@ -1,9 +1,7 @@
 //! From what each node said to the one word that is true of all. Pure.
 
-use std::collections::BTreeMap;
-
 use crate::{
-    identity::NodeId,
+    identity::{NodeId, NodeInstance},
     protocol::{
         error_code::ErrorCode,
         send_result::{NodeCount, SendError, SendStatus},
@@ -15,37 +13,87 @@ use crate::{
 pub enum Outcome {
     /// So many connections got it, at least one.
     Reached(u32),
-    /// The user is not there.
+    /// The node says that the user is not there.
     NotHere,
+    /// Nobody listens for that node.
+    Gone,
     /// It was sent but nobody said what became of it.
     Silent,
     /// It certainly did not get there, and why.
     NotSent(ErrorCode, String),
 }
 
+/// A node that was asked.
+#[derive(Debug)]
+struct Asked {
+    target: NodeInstance,
+    /// Number of the envelope; a repeat carries it again.
+    number: u64,
+    outcome: Outcome,
+}
+
 /// What is known so far about one message.
 #[derive(Debug, Default)]
 pub struct SendTally {
-    outcomes: BTreeMap<NodeId, Outcome>,
+    /// This node, when the message was given to one of its connections.
+    own: Option<Outcome>,
+    others: Vec<Asked>,
     registry_error: Option<String>,
 }
 
+/// All that can be said about one message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    /// The one word.
+    pub status: SendStatus,
+    /// Connections that got it.
+    pub connections: u32,
+    /// Why not, where something went wrong.
+    pub error: Option<SendError>,
+}
+
 impl SendTally {
-    /// Begins a try: what earlier ones confirmed or left open stays, the rest is asked again.
+    /// Begins a try: what earlier ones confirmed or left open stays, the rest is forgotten.
     pub fn begin_try(&mut self) {
-        self.outcomes.retain(|_, outcome| matches!(outcome, Outcome::Reached(_) | Outcome::Silent));
+        let stays = |outcome: &Outcome| matches!(outcome, Outcome::Reached(_) | Outcome::Silent);
+        self.own = self.own.take().filter(stays);
+        self.others.retain(|asked| stays(&asked.outcome));
         self.registry_error = None;
     }
 
-    /// Whether a node needs no further try.
+    /// Whether this node's connections were given the message, or have it.
     #[must_use]
-    pub fn is_settled(&self, node: &NodeId) -> bool {
-        self.outcomes.contains_key(node)
+    pub fn own_is_settled(&self) -> bool {
+        self.own.is_some()
     }
 
-    /// Notes what a node did.
-    pub fn note(&mut self, node: NodeId, outcome: Outcome) {
-        self.outcomes.insert(node, outcome);
+    /// Notes what this node did.
+    pub fn note_own(&mut self, outcome: Outcome) {
+        self.own = Some(outcome);
+    }
+
+    /// The nodes to ask now, and the number to repeat where a node was silent: those, and all of `targets` that have
+    /// not confirmed.
+    #[must_use]
+    pub fn to_ask(&self, targets: &[NodeInstance]) -> Vec<(NodeInstance, Option<u64>)> {
+        let silent = self.others.iter().filter(|asked| asked.outcome == Outcome::Silent);
+        let again = silent.map(|asked| (asked.target.clone(), Some(asked.number)));
+        let known = |target: &NodeInstance| self.others.iter().any(|asked| asked.target == *target);
+        let fresh = targets.iter().filter(|target| !known(target)).map(|target| (target.clone(), None));
+        again.chain(fresh).collect()
+    }
+
+    /// Notes what another node did. One that was silent may have delivered: only its own word changes that.
+    pub fn note(&mut self, target: NodeInstance, number: u64, outcome: Outcome) {
+        match self.others.iter_mut().find(|asked| asked.target == target) {
+            Some(asked) => {
+                let open = asked.outcome == Outcome::Silent;
+                if !(open && matches!(outcome, Outcome::Gone | Outcome::NotSent(..))) {
+                    asked.outcome = outcome;
+                }
+            }
+            None => self.others.push(Asked { target, number, outcome }),
+        }
     }
 
     /// Notes that the registry could not say where the user is.
@@ -53,38 +101,77 @@ impl SendTally {
         self.registry_error = Some(detail);
     }
 
-    /// Whether another try could change the answer: somebody certainly did not get it, or said that the user
-    /// had left. A silent node is not asked again: it may have delivered.
+    /// Whether another try could change the answer, after so many repeats. A message that arrived somewhere is tried
+    /// once more where the user was said to be and is not: what was known of the user was old.
     #[must_use]
-    pub fn is_worth_a_retry(&self) -> bool {
-        self.registry_error.is_some()
-            || self.outcomes.values().any(|o| matches!(o, Outcome::NotHere | Outcome::NotSent(..)))
+    pub fn is_worth_a_retry(&self, repeats: u32) -> bool {
+        let own = matches!(self.own, Some(Outcome::NotHere | Outcome::NotSent(..)));
+        let open = self.others.iter().any(|a| matches!(a.outcome, Outcome::Silent | Outcome::NotSent(..)));
+        let moved = self.others.iter().any(|a| matches!(a.outcome, Outcome::NotHere | Outcome::Gone));
+        self.registry_error.is_some() || own || open || (moved && (repeats == 0 || !self.reached_any()))
     }
 
-    /// Status, connections reached, nodes that have them, and why not.
+    fn reached_any(&self) -> bool {
+        self.outcomes().any(|outcome| matches!(outcome, Outcome::Reached(_)))
+    }
+
+    /// Whether this message arrived at a node where the other one, sent before, is not known to have arrived. Then the
+    /// other one must not be repeated: it would come second.
     #[must_use]
-    pub fn conclude(&self) -> (SendStatus, u32, Vec<NodeCount>, Option<SendError>) {
-        let nodes: Vec<NodeCount> = self
-            .outcomes
-            .iter()
-            .filter_map(|(node, outcome)| match outcome {
-                Outcome::Reached(connections) => {
-                    Some(NodeCount { node_id: node.clone(), connections: *connections })
-                }
-                _ => None,
-            })
-            .collect();
-        let connections = nodes.iter().map(|node| node.connections).sum();
-        let silent = self.outcomes.values().any(|outcome| *outcome == Outcome::Silent);
-        let not_sent = self.outcomes.values().find_map(|outcome| match outcome {
-            Outcome::NotSent(code, detail) => Some(SendError { code: *code, detail: detail.clone() }),
-            _ => None,
+    pub fn went_ahead_of(&self, other: &Self) -> bool {
+        let reached = |outcome: &Outcome| matches!(outcome, Outcome::Reached(_));
+        let own = self.own.as_ref().is_some_and(reached) && !other.own.as_ref().is_some_and(reached);
+        let has = |target: &NodeInstance| {
+            other.others.iter().any(|asked| asked.target == *target && reached(&asked.outcome))
+        };
+        own || self.others.iter().any(|asked| reached(&asked.outcome) && !has(&asked.target))
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.own.iter().chain(self.others.iter().map(|asked| &asked.outcome))
+    }
+
+    /// The nodes that have it, sorted.
+    #[must_use]
+    pub fn nodes(&self, own: &NodeId) -> Vec<NodeCount> {
+        let mut nodes = Vec::new();
+        if let Some(Outcome::Reached(connections)) = self.own {
+            nodes.push(NodeCount { node_id: own.clone(), connections });
+        }
+        for asked in &self.others {
+            if let Outcome::Reached(connections) = asked.outcome {
+                nodes.push(NodeCount { node_id: asked.target.node.clone(), connections });
+            }
+        }
+        nodes.sort_by(|a, b| a.node_id.cmp(&b.node_id));
+        // Two lives of one node are one line.
+        nodes.dedup_by(|later, first| {
+            let same = later.node_id == first.node_id;
+            if same {
+                first.connections = first.connections.saturating_add(later.connections);
+            }
+            same
         });
-        let away = self
-            .registry_error
-            .clone()
-            .map(|detail| SendError { code: ErrorCode::RegistryUnavailable, detail });
-        let error = away.clone().or_else(|| not_sent.clone());
+        nodes
+    }
+
+    /// Status, connections reached, and why not.
+    #[must_use]
+    pub fn conclude(&self) -> Conclusion {
+        let (mut connections, mut silent, mut not_sent) = (0u32, false, None);
+        for outcome in self.outcomes() {
+            match outcome {
+                Outcome::Reached(count) => connections = connections.saturating_add(*count),
+                Outcome::Silent => silent = true,
+                Outcome::NotSent(code, detail) => {
+                    not_sent.get_or_insert_with(|| SendError { code: *code, detail: detail.clone() });
+                }
+                Outcome::NotHere | Outcome::Gone => {}
+            }
+        }
+        let away = self.registry_error.clone();
+        let error =
+            away.map(|detail| SendError { code: ErrorCode::RegistryUnavailable, detail }).or(not_sent);
         let status = match (connections > 0, silent) {
             (true, false) if error.is_none() => SendStatus::Delivered,
             (true, _) => SendStatus::Partial,
@@ -92,67 +179,133 @@ impl SendTally {
             (false, false) if error.is_none() => SendStatus::Offline,
             (false, false) => SendStatus::Failed,
         };
-        (status, connections, nodes, error)
+        Conclusion { status, connections, error }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        Outcome::{NotHere, NotSent, Reached, Silent},
+        Outcome::{Gone, NotHere, NotSent, Reached, Silent},
         *,
     };
 
-    fn conclude(outcomes: &[Outcome], registry_away: bool) -> (SendStatus, u32) {
-        let mut tally = SendTally::default();
-        for (n, outcome) in outcomes.iter().enumerate() {
-            tally.note(NodeId::new(format!("n{n}")).unwrap(), outcome.clone());
+    fn node(n: usize) -> NodeInstance {
+        format!("n{n}#k.1").parse().unwrap()
+    }
+
+    /// The first outcome is this node's.
+    fn tally(own: Option<Outcome>, others: &[Outcome]) -> SendTally {
+        let mut tally = SendTally { own, ..SendTally::default() };
+        for (n, outcome) in others.iter().enumerate() {
+            tally.note(node(n), n as u64, outcome.clone());
         }
-        if registry_away {
-            tally.note_registry_error("away".into());
-        }
-        let (status, connections, _, error) = tally.conclude();
-        if status == SendStatus::Failed {
-            assert!(error.is_some(), "failed always says why");
-        }
-        (status, connections)
+        tally
+    }
+
+    fn full() -> Outcome {
+        NotSent(ErrorCode::Overloaded, "full".into())
     }
 
     #[test]
     fn the_precedence_is_that_of_the_protocol() {
-        let gone = || NotSent(ErrorCode::Overloaded, "full".into());
+        use SendStatus::{Delivered, Failed, Offline, Partial, Unknown};
         let cases = [
-            (vec![], false, SendStatus::Offline, 0),
-            (vec![NotHere], false, SendStatus::Offline, 0),
-            (vec![Reached(2)], false, SendStatus::Delivered, 2),
-            (vec![Reached(2), NotHere], false, SendStatus::Delivered, 2),
-            (vec![Reached(2), Reached(1)], false, SendStatus::Delivered, 3),
-            (vec![Reached(2), Silent], false, SendStatus::Partial, 2),
-            (vec![Reached(1), gone()], false, SendStatus::Partial, 1),
-            (vec![Silent], false, SendStatus::Unknown, 0),
-            (vec![Silent, NotHere], false, SendStatus::Unknown, 0),
-            (vec![Silent, gone()], false, SendStatus::Unknown, 0),
-            (vec![gone()], false, SendStatus::Failed, 0),
-            (vec![gone(), NotHere], false, SendStatus::Failed, 0),
-            (vec![], true, SendStatus::Failed, 0),
-            (vec![Reached(1)], true, SendStatus::Partial, 1),
-            (vec![Silent], true, SendStatus::Unknown, 0),
+            (vec![], false, Offline, 0),
+            (vec![NotHere], false, Offline, 0),
+            (vec![Gone], false, Offline, 0),
+            (vec![Reached(2)], false, Delivered, 2),
+            (vec![Reached(2), NotHere, Gone], false, Delivered, 2),
+            (vec![Reached(2), Reached(1)], false, Delivered, 3),
+            (vec![Reached(2), Silent], false, Partial, 2),
+            (vec![Reached(1), full()], false, Partial, 1),
+            (vec![Silent], false, Unknown, 0),
+            (vec![Silent, NotHere], false, Unknown, 0),
+            (vec![Silent, full()], false, Unknown, 0),
+            (vec![full()], false, Failed, 0),
+            (vec![full(), NotHere], false, Failed, 0),
+            (vec![], true, Failed, 0),
+            (vec![Reached(1)], true, Partial, 1),
+            (vec![Silent], true, Unknown, 0),
         ];
         for (outcomes, away, status, connections) in cases {
-            assert_eq!(conclude(&outcomes, away), (status, connections), "{outcomes:?} {away}");
+            let splits = [
+                tally(None, &outcomes),
+                tally(outcomes.first().cloned(), outcomes.get(1..).unwrap_or_default()),
+            ];
+            for mut tally in splits {
+                if away {
+                    tally.note_registry_error("away".into());
+                }
+                let conclusion = tally.conclude();
+                let found = (conclusion.status, conclusion.connections);
+                assert_eq!(found, (status, connections), "{outcomes:?} {away}");
+                assert!(status != Failed || conclusion.error.is_some(), "failed always says why");
+            }
         }
     }
 
     #[test]
-    fn a_repeat_asks_only_those_who_certainly_have_not_got_it() {
-        let node = |n: u8| NodeId::new(format!("n{n}")).unwrap();
-        let mut tally = SendTally::default();
-        for (n, outcome) in [(0, Reached(1)), (1, Silent), (2, NotHere)] {
-            tally.note(node(n), outcome);
-        }
-        assert!(tally.is_worth_a_retry());
+    fn a_repeat_asks_the_silent_by_their_number_and_never_those_who_confirmed() {
+        let mut tally = tally(None, &[Reached(1), Silent, NotHere, full()]);
+        assert!(tally.is_worth_a_retry(0));
         tally.begin_try();
-        assert!(tally.is_settled(&node(0)) && tally.is_settled(&node(1)) && !tally.is_settled(&node(2)));
-        assert!(!tally.is_worth_a_retry());
+        let targets: Vec<_> = (0..5).map(node).collect();
+        let asked = tally.to_ask(&targets);
+        let expected = [(node(1), Some(1)), (node(2), None), (node(3), None), (node(4), None)];
+        assert_eq!(asked, expected);
+        assert_eq!(tally.to_ask(&[]), [(node(1), Some(1))], "also when the user has left it");
+    }
+
+    #[test]
+    fn a_node_that_was_silent_stays_so_until_it_speaks() {
+        for (said, status) in [
+            (Gone, SendStatus::Unknown),
+            (full(), SendStatus::Unknown),
+            (Silent, SendStatus::Unknown),
+            (NotHere, SendStatus::Offline),
+            (Reached(1), SendStatus::Delivered),
+        ] {
+            let mut tally = tally(None, &[Silent]);
+            tally.begin_try();
+            tally.note(node(0), 0, said.clone());
+            assert_eq!(tally.conclude().status, status, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_arrived_is_tried_once_more_where_the_user_was_not() {
+        let cases: [(Option<Outcome>, &[Outcome], u32, bool); 9] = [
+            (None, &[], 0, false),
+            (Some(Reached(1)), &[], 0, false),
+            (Some(NotHere), &[], 0, true),
+            (Some(Silent), &[], 0, false),
+            (Some(Reached(1)), &[NotHere], 0, true),
+            (Some(Reached(1)), &[NotHere], 1, false),
+            (Some(Reached(1)), &[Silent], 2, true),
+            (None, &[Gone], 2, true),
+            (None, &[Reached(1), Reached(1)], 0, false),
+        ];
+        for (own, others, repeats, expected) in cases {
+            assert_eq!(tally(own.clone(), others).is_worth_a_retry(repeats), expected, "{own:?} {others:?}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_message_is_not_repeated_behind_a_later_one() {
+        let first = tally(None, &[Reached(1), Silent]);
+        assert!(!tally(None, &[Reached(1), Silent]).went_ahead_of(&first));
+        assert!(tally(None, &[Reached(1), Reached(1)]).went_ahead_of(&first));
+        assert!(tally(Some(Reached(1)), &[]).went_ahead_of(&first));
+        assert!(!tally(None, &[NotHere, Gone]).went_ahead_of(&first));
+    }
+
+    #[test]
+    fn two_lives_of_a_node_are_one_line() {
+        let mut tally = tally(Some(Reached(1)), &[Reached(2)]);
+        tally.note("n0#k.2".parse().unwrap(), 9, Reached(3));
+        let own = NodeId::new("me").unwrap();
+        let lines: Vec<_> = tally.nodes(&own).into_iter().map(|n| (n.node_id, n.connections)).collect();
+        assert_eq!(lines, [(own.clone(), 1), (NodeId::new("n0").unwrap(), 5)]);
     }
 }

@@ -1,33 +1,86 @@
 //! What a backend asks of a node, counted. The HTTP API and the library face are both a thin skin over this.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::edge::Edge;
 use crate::{
     identity::{GroupName, UserId},
     protocol::{
+        error_code::ErrorCode,
         message::{KickRequest, Message, SendOptions},
-        send_result::{BroadcastResult, KickResult, SendResult},
+        message_batch::BatchEntry,
+        send_result::{BroadcastResult, KickResult, SendError, SendResult, SendStatus},
     },
+    routing::idempotency::Principal,
 };
 
 impl Edge {
-    /// Sends a message to every connection of a user on all nodes, with retries, and says what happened.
+    /// Sends a message to every connection of a user on all nodes, with retries, and says what happened. One with a
+    /// `message_id` is sent to its end even when the caller goes away, so that a repeat of it finds its result.
     pub async fn send_to_user(
-        &self,
-        receiver: &UserId,
-        message: &Message,
-        options: &SendOptions,
+        self: &Arc<Self>,
+        principal: Principal,
+        receiver: UserId,
+        message: Message,
+        options: SendOptions,
     ) -> SendResult {
         let accepted = Instant::now();
-        let result = self.router.send_to_user(None, receiver, message, options).await;
+        let result = if message.message_id.is_none() {
+            self.router.send_to_user(None, &receiver, &message, &options).await
+        } else {
+            let edge = Arc::clone(self);
+            let sending = self.tasks.spawn(async move {
+                edge.router.send_once(&principal, None, &receiver, &message, &options, None).await
+            });
+            sending.await.unwrap_or_else(|_| self.interrupted())
+        };
         self.metrics.sent(result.status, accepted.elapsed());
         result
     }
 
-    /// Sends a message to every connection of every node, each at most once.
-    pub async fn broadcast(&self, message: &Message, options: &SendOptions) -> BroadcastResult {
-        let result = self.router.broadcast(message, options).await;
+    /// Sends many messages at once, to their ends even when the caller goes away; the results are in their order.
+    pub async fn send_batch(
+        self: &Arc<Self>,
+        principal: Principal,
+        entries: Vec<BatchEntry>,
+    ) -> Vec<SendResult> {
+        let (accepted, count) = (Instant::now(), entries.len());
+        let edge = Arc::clone(self);
+        let sending = self.tasks.spawn(async move { edge.router.send_batch(&principal, &entries).await });
+        let results = sending.await.unwrap_or_else(|_| (0..count).map(|_| self.interrupted()).collect());
+        let took = accepted.elapsed();
+        for result in &results {
+            self.metrics.sent(result.status, took);
+        }
+        results
+    }
+
+    /// What is true of a send whose task ended without a result.
+    fn interrupted(&self) -> SendResult {
+        let detail = "the send was interrupted".to_owned();
+        SendResult {
+            id: self.router.next_message_id().to_string(),
+            message_id: None,
+            status: SendStatus::Unknown,
+            connections: 0,
+            nodes: Vec::new(),
+            total_retries: 0,
+            total_duration_ms: 0,
+            attempts: Vec::new(),
+            duplicate: false,
+            error: Some(SendError { code: ErrorCode::Internal, detail }),
+        }
+    }
+
+    /// Sends a message to every connection of every node but those of `excluded` users, which are sorted; to each at
+    /// most once.
+    pub async fn broadcast(
+        &self,
+        message: &Message,
+        options: &SendOptions,
+        excluded: &[UserId],
+    ) -> BroadcastResult {
+        let result = self.router.broadcast(message, options, excluded).await;
         self.metrics.broadcast(result.status);
         result
     }

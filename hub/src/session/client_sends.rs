@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -17,9 +17,11 @@ use crate::{
     local::connection::Connection,
     protocol::{
         client_frame::ClientMessage,
+        error_code::ErrorCode,
         message::{Message, SendOptions, Wait},
         server_frame,
     },
+    routing::idempotency::Principal,
 };
 
 /// A client's messages on their way. They outlive the connection: what was accepted is sent to its end.
@@ -30,13 +32,41 @@ struct Shared {
     connection: Arc<Connection>,
     in_flight: AtomicUsize,
     /// Messages that wait for an earlier one to the same receiver; an entry is there while one is being sent.
-    waiting: Mutex<HashMap<UserId, VecDeque<Message>>>,
+    waiting: Mutex<HashMap<UserId, Behind>>,
 }
 
-/// As many messages are on their way as one client may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} messages are being sent already, wait for their results")]
-pub struct TooManyInFlight(usize);
+/// What waits behind a message to one receiver.
+#[derive(Default)]
+struct Behind {
+    messages: VecDeque<Message>,
+    /// Whether the message in front is tried again.
+    retrying: Arc<AtomicBool>,
+}
+
+/// Messages that may wait behind one that is tried again. More would only grow old.
+const BEHIND_A_RETRY: usize = 16;
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAccepted {
+    /// As many are on their way as one client may have.
+    #[error("{0} messages are being sent already, wait for their results")]
+    TooManyInFlight(usize),
+    /// As many wait for one receiver as may, while it cannot be reached.
+    #[error("an earlier message to user:{0} is being tried again, and {BEHIND_A_RETRY} wait behind it")]
+    ReceiverOverloaded(UserId),
+}
+
+impl NotAccepted {
+    /// The word for it.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooManyInFlight(_) => ErrorCode::RateLimited,
+            Self::ReceiverOverloaded(_) => ErrorCode::Overloaded,
+        }
+    }
+}
 
 impl ClientSends {
     /// No messages yet.
@@ -48,49 +78,59 @@ impl ClientSends {
     /// Accepts a message; its result, if it has an id, comes through the connection's queue.
     ///
     /// # Errors
-    /// [`TooManyInFlight`]: the message was not accepted.
-    pub fn accept(&self, message: ClientMessage) -> Result<(), TooManyInFlight> {
+    /// [`NotAccepted`]: the message was not accepted.
+    pub fn accept(&self, message: ClientMessage) -> Result<(), NotAccepted> {
         let limit = self.0.edge.hot.now().limits.client_in_flight;
         if self.0.in_flight.load(Ordering::Acquire) >= limit {
-            return Err(TooManyInFlight(limit));
+            return Err(NotAccepted::TooManyInFlight(limit));
         }
-        self.0.in_flight.fetch_add(1, Ordering::AcqRel);
         let ClientMessage { receiver, message } = message;
         let mut waiting = self.0.waiting.lock();
         if let Some(behind) = waiting.get_mut(&receiver) {
-            behind.push_back(message);
+            if behind.messages.len() >= BEHIND_A_RETRY && behind.retrying.load(Ordering::Acquire) {
+                return Err(NotAccepted::ReceiverOverloaded(receiver));
+            }
+            self.0.in_flight.fetch_add(1, Ordering::AcqRel);
+            behind.messages.push_back(message);
             return Ok(());
         }
-        waiting.insert(receiver.clone(), VecDeque::new());
+        self.0.in_flight.fetch_add(1, Ordering::AcqRel);
+        let behind = Behind::default();
+        let retrying = Arc::clone(&behind.retrying);
+        waiting.insert(receiver.clone(), behind);
         drop(waiting);
         let shared = Arc::clone(&self.0);
-        self.0.edge.tasks.spawn(async move { shared.send_in_order(receiver, message).await });
+        self.0.edge.tasks.spawn(async move { shared.send_in_order(receiver, message, &retrying).await });
         Ok(())
     }
 }
 
 impl Shared {
     /// Sends a message, then those that came for the same receiver meanwhile.
-    async fn send_in_order(&self, receiver: UserId, first: Message) {
+    async fn send_in_order(&self, receiver: UserId, first: Message, retrying: &AtomicBool) {
         let mut next = Some(first);
         while let Some(message) = next {
-            self.send(&receiver, &message).await;
+            self.send(&receiver, &message, retrying).await;
+            retrying.store(false, Ordering::Release);
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             let mut waiting = self.waiting.lock();
-            next = waiting.get_mut(&receiver).and_then(VecDeque::pop_front);
+            next = waiting.get_mut(&receiver).and_then(|behind| behind.messages.pop_front());
             if next.is_none() {
                 waiting.remove(&receiver);
             }
         }
     }
 
-    async fn send(&self, receiver: &UserId, message: &Message) {
+    async fn send(&self, receiver: &UserId, message: &Message, retrying: &AtomicBool) {
         // Without an id nobody will read the result, so nobody has to wait for it.
         let wait = if message.message_id.is_some() { Wait::Delivered } else { Wait::None };
         let options = SendOptions { wait, ..SendOptions::default() };
         let accepted = Instant::now();
-        let sender = Some(&self.connection.user);
-        let result = self.edge.router.send_to_user(sender, receiver, message, &options).await;
+        let user = &self.connection.user;
+        let principal = Principal::User(user.clone());
+        let router = &self.edge.router;
+        let result =
+            router.send_once(&principal, Some(user), receiver, message, &options, Some(retrying)).await;
         self.edge.metrics.sent(result.status, accepted.elapsed());
         if let Some(message_id) = &message.message_id {
             // A connection that is gone or closing reads no result.

@@ -101,7 +101,7 @@ impl Inbound {
             }
             Ok(ClientFrame::Message(frame)) => {
                 if let Err(refused) = self.sends.accept(*frame) {
-                    error(ErrorCode::RateLimited, &refused.to_string());
+                    error(refused.code(), &refused.to_string());
                 }
             }
         }

@@ -1,0 +1,113 @@
+//! The many messages of one call.
+
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::{
+    dispatch::Flight,
+    idempotency::{Claim, Principal, Ticket},
+    router::{Router, rfc3339},
+};
+use crate::{
+    identity::UserId,
+    protocol::{
+        message_batch::BatchEntry,
+        send_result::{SendResult, UsersOnline},
+    },
+    routing::ports::DirectoryError,
+};
+
+/// What one entry is waiting for.
+enum Part<'a> {
+    Sent { id: String, flight: Flight<'a>, ticket: Option<Ticket> },
+    UnderWay(oneshot::Receiver<Option<std::sync::Arc<SendResult>>>),
+    Known(SendResult),
+}
+
+impl Router {
+    /// Sends many messages of the backend at once; the results are in their order. Messages for one receiver arrive in
+    /// their order, and what goes to one node travels together. Not to be given up half way, as
+    /// [`Router::send_once`].
+    pub async fn send_batch(&self, principal: &Principal, entries: &[BatchEntry]) -> Vec<SendResult> {
+        let accepted = Instant::now();
+        let create_at = rfc3339(SystemTime::now());
+        let own = self.own().node;
+        let mut waiting = Vec::new();
+        let mut known: Vec<Option<SendResult>> = Vec::with_capacity(entries.len());
+        let mut flights = Vec::with_capacity(entries.len());
+        let mut sent = Vec::with_capacity(entries.len());
+        for (place, entry) in entries.iter().enumerate() {
+            known.push(None);
+            match self.begin(principal, entry, &create_at, accepted) {
+                Part::Sent { id, flight, ticket } => {
+                    flights.push(flight);
+                    sent.push((place, id, ticket));
+                }
+                Part::UnderWay(result) => waiting.push((place, result)),
+                Part::Known(result) => known[place] = Some(result),
+            }
+        }
+        self.run(&mut flights, accepted, None).await;
+        let now = Instant::now();
+        let took = now.duration_since(accepted);
+        for (flight, (place, id, ticket)) in flights.into_iter().zip(sent) {
+            let result = flight.result(id, &own, took);
+            if let Some(ticket) = ticket {
+                ticket.settle(&result, now);
+            }
+            known[place] = Some(result);
+        }
+        // Only after the own ones are settled: two calls may wait for each other's.
+        for (place, result) in waiting {
+            known[place] = result.await.ok().flatten().map(|result| (*result).clone());
+        }
+        let mut results = Vec::with_capacity(entries.len());
+        for (entry, result) in entries.iter().zip(known) {
+            let BatchEntry { receiver, message, options } = entry;
+            results.push(match result {
+                Some(result) => SendResult { message_id: message.message_id.clone(), ..result },
+                // Whoever was sending it has given up.
+                None => self.send_once(principal, None, receiver, message, options, None).await,
+            });
+        }
+        results
+    }
+
+    fn begin<'a>(
+        &self,
+        principal: &Principal,
+        entry: &'a BatchEntry,
+        create_at: &str,
+        now: Instant,
+    ) -> Part<'a> {
+        let BatchEntry { receiver, message, options } = entry;
+        let claim =
+            message.message_id.as_ref().map(|id| self.idempotency.claim(principal, id, receiver, now));
+        let ticket = match claim {
+            None => None,
+            Some(Claim::First(ticket)) => Some(ticket),
+            Some(Claim::UnderWay(result)) => return Part::UnderWay(result),
+            Some(Claim::Known(result)) => return Part::Known((*result).clone()),
+        };
+        let (id, frame) = self.frame(None, receiver, message, create_at);
+        Part::Sent { id, flight: Flight::new(receiver, frame, *options), ticket }
+    }
+
+    /// Which of the users are online, and where. At most 1,000 are asked for at once.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn users_online(&self, users: &[UserId]) -> Result<UsersOnline, DirectoryError> {
+        let presences = self.directory.locate_many(users).await?;
+        let online = users.iter().zip(presences).filter(|(_, presence)| !presence.connections.is_empty());
+        let online = online.map(|(user, presence)| {
+            let mut nodes: Vec<_> =
+                presence.connections.into_iter().map(|present| present.instance.node).collect();
+            nodes.sort();
+            nodes.dedup();
+            (user.clone(), nodes)
+        });
+        Ok(UsersOnline { online: online.collect() })
+    }
+}

@@ -1,0 +1,349 @@
+//! Messages on their way: tried, waited for, tried again. One message, or the many of one call.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, future};
+
+use super::{
+    ports::{Answer, BusError, Letter},
+    retry,
+    router::Router,
+    tally::{Outcome, SendTally},
+    targets::Targets,
+    whereabouts::Freshness,
+};
+use crate::{
+    identity::{NodeId, NodeInstance, UserId},
+    local::{delivery_tally::Settled, fan_out},
+    protocol::{
+        envelope::{Envelope, Kind, ReportStatus},
+        error_code::ErrorCode,
+        message::{SendOptions, Wait},
+        send_result::{Attempt, SendResult, SendStatus},
+        wire_frame::WireFrame,
+    },
+};
+
+/// One message on its way to one user.
+pub(super) struct Flight<'a> {
+    receiver: &'a UserId,
+    frame: WireFrame,
+    options: SendOptions,
+    tally: SendTally,
+    /// This node's connections that have the frame and have not all written it.
+    local: Option<Settled>,
+    retries: u32,
+    /// When the present try began, since acceptance.
+    began: Duration,
+    attempts: Vec<Attempt>,
+}
+
+impl<'a> Flight<'a> {
+    pub(super) fn new(receiver: &'a UserId, frame: WireFrame, options: SendOptions) -> Self {
+        Self {
+            receiver,
+            frame,
+            options,
+            tally: SendTally::default(),
+            local: None,
+            retries: 0,
+            began: Duration::ZERO,
+            attempts: Vec::new(),
+        }
+    }
+
+    fn left(&self, elapsed: Duration) -> Duration {
+        self.options.timeout.saturating_sub(elapsed)
+    }
+
+    fn repeats_left(&self) -> u32 {
+        self.options.max_retries.saturating_sub(self.retries)
+    }
+
+    fn waits(&self) -> bool {
+        self.options.wait == Wait::Delivered
+    }
+
+    /// Takes note of what the present try came to.
+    fn note_attempt(&mut self) {
+        let conclusion = self.tally.conclude();
+        self.attempts.push(Attempt {
+            after_ms: whole_millis(self.began),
+            status: conclusion.status,
+            error: conclusion.error,
+        });
+    }
+
+    /// What is to be said about it, `took` after it was accepted.
+    pub(super) fn result(mut self, id: String, own: &NodeId, took: Duration) -> SendResult {
+        if self.retries > 0 {
+            self.note_attempt();
+        }
+        let conclusion = self.tally.conclude();
+        let (status, connections, nodes) = if self.waits() {
+            (conclusion.status, conclusion.connections, self.tally.nodes(own))
+        } else {
+            (accepted(conclusion.status), 0, Vec::new())
+        };
+        SendResult {
+            id,
+            message_id: None,
+            status,
+            connections,
+            nodes,
+            total_retries: self.retries,
+            total_duration_ms: whole_millis(took),
+            attempts: self.attempts,
+            duplicate: false,
+            error: conclusion.error,
+        }
+    }
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// With nobody waiting, whatever was handed on is accepted.
+fn accepted(status: SendStatus) -> SendStatus {
+    match status {
+        SendStatus::Offline | SendStatus::Failed => status,
+        SendStatus::Accepted | SendStatus::Delivered | SendStatus::Unknown | SendStatus::Partial => {
+            SendStatus::Accepted
+        }
+    }
+}
+
+/// Envelopes to one node, each with the place of its flight and its number.
+type Bundle = (NodeInstance, Vec<(usize, u64)>, Vec<Letter>);
+
+impl Router {
+    /// Brings messages to their ends. Those for one receiver keep their order: an earlier one is not repeated once a
+    /// later one is ahead of it. `retrying` is set while something is tried again.
+    pub(super) async fn run(
+        &self,
+        flights: &mut [Flight<'_>],
+        accepted: Instant,
+        retrying: Option<&AtomicBool>,
+    ) {
+        let mut active: Vec<usize> = (0..flights.len()).collect();
+        loop {
+            self.try_all(flights, &active, accepted).await;
+            let mut again = to_repeat(flights);
+            if again.is_empty() {
+                settle_local(flights, accepted).await;
+                again = to_repeat(flights);
+            }
+            let elapsed = accepted.elapsed();
+            let jitter = rand::random();
+            let mut wait = Duration::ZERO;
+            again.retain(|place| {
+                let flight = &flights[*place];
+                let left = flight.left(elapsed);
+                let pause = retry::wait_before(flight.retries, flight.options.max_retries, left, jitter);
+                wait = wait.max(pause.unwrap_or_default());
+                pause.is_some()
+            });
+            if again.is_empty() {
+                break;
+            }
+            for place in &again {
+                flights[*place].note_attempt();
+            }
+            if let Some(retrying) = retrying {
+                retrying.store(true, Ordering::Release);
+            }
+            tokio::time::sleep(wait).await;
+            for place in &again {
+                flights[*place].retries += 1;
+                flights[*place].began = accepted.elapsed();
+            }
+            active = again;
+        }
+        settle_local(flights, accepted).await;
+    }
+
+    /// One try of each: into this node's queues, and to the other nodes where the receiver is.
+    async fn try_all(&self, flights: &mut [Flight<'_>], active: &[usize], accepted: Instant) {
+        for place in active {
+            let flight = &mut flights[*place];
+            flight.tally.begin_try();
+            self.try_here(flight);
+        }
+        let targets = self.targets_of(flights, active, accepted).await;
+        let bundles = self.bundles(flights, active, &targets, accepted.elapsed());
+        if bundles.is_empty() {
+            return;
+        }
+        let mut places = Vec::with_capacity(bundles.len());
+        let mut answers = Vec::with_capacity(bundles.len());
+        for (target, numbers, letters) in bundles {
+            answers.push(self.bus.send_many(&target, letters));
+            places.push((target, numbers));
+        }
+        let answers = future::join_all(answers).await;
+        for ((target, numbers), answers) in places.into_iter().zip(answers) {
+            for ((place, number), answer) in numbers.into_iter().zip(answers) {
+                let flight = &mut flights[place];
+                let outcome = outcome(answer);
+                if matches!(outcome, Outcome::NotHere | Outcome::Gone) {
+                    self.whereabouts.disbelieve(flight.receiver);
+                }
+                flight.tally.note(target.clone(), number, outcome);
+            }
+        }
+    }
+
+    /// Queues a message for its receiver's connections here, unless that was done before.
+    fn try_here(&self, flight: &mut Flight<'_>) {
+        if flight.tally.own_is_settled() {
+            return;
+        }
+        let fan_out = fan_out::to_user(&self.local, flight.receiver, &flight.frame, flight.waits());
+        if fan_out.queued > 0 {
+            flight.local = fan_out.settled;
+            let queued = Outcome::Reached(fan_out.queued);
+            flight.tally.note_own(if flight.waits() { Outcome::Silent } else { queued });
+        } else if fan_out.full > 0 {
+            let full = "the connection's queue is full".to_owned();
+            flight.tally.note_own(Outcome::NotSent(ErrorCode::Overloaded, full));
+        }
+    }
+
+    /// The other nodes of each active receiver, looked up together. A fault or doubt of the registry is noted where it
+    /// matters.
+    async fn targets_of(
+        &self,
+        flights: &mut [Flight<'_>],
+        active: &[usize],
+        accepted: Instant,
+    ) -> HashMap<UserId, Vec<NodeInstance>> {
+        let elapsed = accepted.elapsed();
+        let mut receivers: Vec<UserId> = active.iter().map(|p| flights[*p].receiver.clone()).collect();
+        receivers.sort_unstable();
+        receivers.dedup();
+        let left = active.iter().map(|place| flights[*place].left(elapsed)).max().unwrap_or_default();
+        // All that are active have been tried equally often.
+        let first = active.first().is_none_or(|place| flights[*place].retries == 0);
+        let freshness = if first { Freshness::Known } else { Freshness::Fresh };
+        let found = match receivers.as_slice() {
+            [only] => vec![self.targets(only, freshness, left).await],
+            many => self.targets_of_many(many, freshness, left).await,
+        };
+        let found: HashMap<UserId, Result<Targets, String>> = receivers.into_iter().zip(found).collect();
+        for place in active {
+            let flight = &mut flights[*place];
+            match found.get(flight.receiver) {
+                Some(Ok(Targets { doubt: Some(doubt), .. })) => {
+                    flight.tally.note_registry_error((*doubt).to_owned());
+                }
+                Some(Err(detail)) => flight.tally.note_registry_error(detail.clone()),
+                Some(Ok(_)) | None => {}
+            }
+        }
+        found.into_iter().filter_map(|(user, found)| Some((user, found.ok()?.nodes))).collect()
+    }
+
+    /// What goes to which node.
+    fn bundles(
+        &self,
+        flights: &[Flight<'_>],
+        active: &[usize],
+        targets: &HashMap<UserId, Vec<NodeInstance>>,
+        elapsed: Duration,
+    ) -> Vec<Bundle> {
+        let mut bundles: Vec<Bundle> = Vec::new();
+        let mut at: HashMap<NodeInstance, usize> = HashMap::new();
+        for place in active {
+            let flight = &flights[*place];
+            let left = flight.left(elapsed);
+            let timeout = retry::patience(flight.repeats_left(), left);
+            let targets = targets.get(flight.receiver).map_or(&[][..], Vec::as_slice);
+            for (target, number) in flight.tally.to_ask(targets) {
+                let number = number.unwrap_or_else(|| if flight.waits() { self.next_number() } else { 0 });
+                let envelope = Envelope {
+                    kind: Kind::Deliver,
+                    wants_report: flight.waits(),
+                    patience: flight.waits().then_some(left),
+                    number,
+                    subject: Some(flight.receiver.clone()),
+                    payload: flight.frame.bytes().clone(),
+                };
+                let bundle = *at.entry(target.clone()).or_insert_with(|| {
+                    bundles.push((target, Vec::new(), Vec::new()));
+                    bundles.len() - 1
+                });
+                bundles[bundle].1.push((*place, number));
+                bundles[bundle].2.push(Letter { envelope, timeout });
+            }
+        }
+        bundles
+    }
+}
+
+/// The messages worth another try, in order.
+fn to_repeat(flights: &[Flight<'_>]) -> Vec<usize> {
+    let worth =
+        |flight: &Flight<'_>| flight.repeats_left() > 0 && flight.tally.is_worth_a_retry(flight.retries);
+    let mut again: Vec<usize> =
+        flights.iter().enumerate().filter(|(_, flight)| worth(flight)).map(|(place, _)| place).collect();
+    if again.is_empty() || flights.len() == 1 {
+        return again;
+    }
+    let mut of_receiver: HashMap<&UserId, Vec<usize>> = HashMap::new();
+    for (place, flight) in flights.iter().enumerate() {
+        of_receiver.entry(flight.receiver).or_default().push(place);
+    }
+    again.retain(|place| {
+        let flight = &flights[*place];
+        let others = of_receiver.get(flight.receiver).map_or(&[][..], Vec::as_slice);
+        let later = others.iter().filter(|other| **other > *place);
+        !later.into_iter().any(|other| flights[*other].tally.went_ahead_of(&flight.tally))
+    });
+    again
+}
+
+/// Waits for this node's own connections, each message until its time is up.
+async fn settle_local(flights: &mut [Flight<'_>], accepted: Instant) {
+    for flight in flights {
+        let Some(settled) = flight.local.take() else { continue };
+        let left = flight.left(accepted.elapsed());
+        let outcome = confirmed(settled, left).await;
+        flight.tally.note_own(outcome);
+    }
+}
+
+/// What this node's connections did with a frame, once all have settled or time is up.
+pub(super) async fn confirmed(mut settled: Settled, left: Duration) -> Outcome {
+    // A timer is made only where it is needed.
+    let in_time =
+        (&mut settled).now_or_never().is_some() || tokio::time::timeout(left, &mut settled).await.is_ok();
+    match settled.written() {
+        0 if in_time && settled.in_doubt() == 0 => Outcome::NotHere,
+        0 => Outcome::Silent,
+        written => Outcome::Reached(written),
+    }
+}
+
+fn outcome(answer: Result<Answer, BusError>) -> Outcome {
+    match answer {
+        Ok(
+            Answer { status: ReportStatus::Done, count: 0 } | Answer { status: ReportStatus::NotHere, .. },
+        ) => Outcome::NotHere,
+        Ok(Answer { status: ReportStatus::Done, count }) => Outcome::Reached(count),
+        Ok(Answer { status: ReportStatus::Overloaded, .. }) => {
+            Outcome::NotSent(ErrorCode::Overloaded, "the receiver's node is overloaded".to_owned())
+        }
+        // The node's end takes its users with it; a repeat looks them up afresh.
+        Err(BusError::NodeGone(_)) => Outcome::Gone,
+        Err(BusError::NoReport(_)) => Outcome::Silent,
+        Err(error @ BusError::Overloaded(_)) => Outcome::NotSent(ErrorCode::Overloaded, error.to_string()),
+        Err(error @ BusError::Unavailable(_)) => {
+            Outcome::NotSent(ErrorCode::RegistryUnavailable, error.to_string())
+        }
+    }
+}
