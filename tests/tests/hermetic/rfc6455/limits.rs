@@ -104,3 +104,41 @@ async fn pongs_that_nobody_reads_take_no_memory() -> Result<()> {
     ensure!(grown < 8 << 20, "{grown} bytes more for {sent} bytes of pings");
     Ok(())
 }
+
+/// Section 5.4: nothing is put into the middle of a frame, also when the socket took only its beginning.
+#[tokio::test]
+async fn texts_and_pongs_stay_whole_and_in_order_for_a_client_that_reads_late() -> Result<()> {
+    const TEXTS: u32 = 400;
+    let lone = LoneHub::trusted(|options| {
+        // Room for all of it: this client is late, not too slow.
+        options.set("WSC_OUTBOUND_QUEUE_BYTES", "67108864").set("WSC_CLIENT_RATE", "1000")
+    })
+    .await?;
+    let mut socket = RawWs::connect(lone.hub.client, "alice").await?;
+    let api = lone.api()?;
+    for number in 0..TEXTS {
+        let content = format!("{number:05}{}", "x".repeat(50_000 + number as usize));
+        let body = serde_json::json!({"content": content, "options": {"wait": "none"}});
+        let sent = api.post("/v1/users/alice/messages", &body).await?.ok()?;
+        ensure!(sent["status"] == "accepted", "{number}: {sent}");
+        if number % 10 == 0 {
+            socket.write(&frame(PING, &number.to_be_bytes())).await?;
+        }
+    }
+    let (mut texts, mut pongs) = (0, Vec::new());
+    // The pong of the last ping is owed, those before it may be left out (section 5.5.3).
+    while texts < TEXTS || pongs.last() != Some(&(TEXTS - 10)) {
+        match socket.next().await? {
+            HubFrame::Text(text) => {
+                ensure!(text.contains(&format!("\"{texts:05}xxx")), "{texts} does not come next");
+                texts += 1;
+            }
+            HubFrame::Pong(payload) => pongs.push(u32::from_be_bytes(payload.as_slice().try_into()?)),
+            HubFrame::Ping(_) => {}
+            end => anyhow::bail!("{end:?} after {texts} texts"),
+        }
+    }
+    println!("{texts} texts of 20 MB whole and in order, {} pongs between them", pongs.len());
+    ensure!(pongs.is_sorted() && pongs.iter().all(|ping| ping % 10 == 0), "{pongs:?}");
+    Ok(())
+}

@@ -8,7 +8,7 @@
 //! | `fragmentation` | 5.4: fragments, and control frames between them |
 //! | `utf8` | 5.6, 8.1: valid and invalid text, every split point |
 //! | `closing` | 5.5.1, 7: codes, reasons, who ends TCP |
-//! | `limits` | 7.4.1, 10.4: messages over the limit, frames that announce too much, pings nobody reads answers to |
+//! | `limits` | 7.4.1, 10.4: messages over the limit, frames that announce too much, pings nobody reads answers to, clients that read late |
 
 mod case;
 mod closing;
