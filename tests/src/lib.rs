@@ -6,6 +6,7 @@
 //! - [`wait`]: waiting for a condition with a deadline; nothing here sleeps and hopes.
 //! - [`program`], [`child_process`], [`scratch_dir`]: running programs and giving them files.
 //! - [`redis_server`], [`redis_sentinel`], [`redis_cluster`], [`tcp_proxy`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
+//! - [`load`]: what `wsc-bench` measures with.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
 //! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`scrape`], [`tokens`],
 //!   [`traffic`]: what talks to it.
@@ -17,6 +18,7 @@ pub mod event_reader;
 pub mod hub_fleet;
 pub mod hub_process;
 pub mod kubernetes;
+pub mod load;
 pub mod lone_hub;
 pub mod program;
 pub mod raw_ws;
