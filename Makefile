@@ -64,6 +64,15 @@ demo: ## On a real Kubernetes: cluster, images, operator, a WscCluster, and mess
 	@$(STEP) "demo" bash -c '$(CLUSTER_ENV); exec $(BINARIES)/wsc-demo $(KUBE_CONTEXT) --namespace $(NAMESPACE) $(ARGS)'
 	@$(if $(CONTEXT),,echo "kubectl for this cluster: eval \"\$$($(CLUSTER)/cluster.sh env)\"        remove it: make cluster-down" >&2)
 
+##@ Measure (hub on core 0, load on core 1, what the machine can do at most in the same run)
+.PHONY: bench-quick
+bench-quick: build ## Short rounds, about a minute: to see that something became slower
+	@$(BINARIES)/wsc-bench run --rounds 3 --seconds 0.5 $(ARGS)
+
+.PHONY: bench
+bench: build ## Long rounds, for figures that count
+	@$(BINARIES)/wsc-bench run --rounds 7 --seconds 3 --idle 8000 $(ARGS)
+
 ##@ Build
 .PHONY: build
 build: ## Every program, statically linked, into target/<host tuple>/release

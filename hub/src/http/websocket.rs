@@ -114,3 +114,19 @@ async fn run(on_upgrade: OnUpgrade, patience: Duration, mut admitted: Admitted) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The session's future, and what waits for the upgrade before it, share their place in it.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let task = size_of_future(run);
+        assert!(task <= 1000, "{task} bytes");
+    }
+}

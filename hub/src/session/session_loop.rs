@@ -78,8 +78,11 @@ where
     });
     let sends = ClientSends::new(Arc::clone(&edge), Arc::clone(&connection));
     let groups = ClientGroups::new(Arc::clone(&edge), Arc::clone(&connection));
-    let mut session = Session {
-        socket: WebSocketStream::from_partially_read(heard, leftover, Role::Server, Some(config)).await,
+    // Boxed, both: what a future holds across its steps it holds for ever, once as argument and once as variable.
+    let socket =
+        Box::pin(WebSocketStream::from_partially_read(heard, leftover, Role::Server, Some(config))).await;
+    let mut session = Box::new(Session {
+        socket,
         writer: FrameWriter::starting_with(welcome),
         inbound: Inbound::new(sends, groups, Arc::clone(&edge.hot)),
         admitted,
@@ -87,7 +90,7 @@ where
         reading: true,
         broken: false,
         stalled: false,
-    };
+    });
     // A kick between the decision and now comes before any welcome.
     let end = match connection.queue.closing() {
         Some(reason) => End::ByHub(reason),
@@ -107,13 +110,20 @@ where
     edge.metrics.closed(code, reason);
     tracing::debug!(connection = %connection.id, user = %connection.user, code, reason, "ended");
 
-    let Session { socket, broken, stalled, mut admitted, writer, .. } = session;
+    Box::pin(part(session, end)).await;
+}
+
+/// The last words, and the connection's place given back.
+async fn part<S>(session: Box<Session<S>>, end: End)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Session { socket, broken, stalled, mut admitted, writer, .. } = *session;
     // Whoever waits for frames that were not written learns it now, not after the farewell.
     drop(writer);
     let last_words = async {
         if !stalled {
-            // Boxed: its buffer would be carried by every connection for all of its life.
-            Box::pin(farewell::finish(socket, &end, broken)).await;
+            farewell::finish(socket, &end, broken).await;
         }
     };
     tokio::join!(admitted.leave(), last_words);
@@ -179,5 +189,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // There may be more in the buffer, and nobody else would wake this task for it.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every connection carries this for all of its life. The larger part is the state of the WebSocket layer; what
+    /// grows beyond has taken in something that belongs in a box.
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let future = size_of_future(run::<tokio::net::TcpStream>);
+        let session = size_of::<Session<tokio::net::TcpStream>>();
+        assert!(future <= 700 && session <= 1100, "{future} bytes and {session} in a box");
     }
 }

@@ -87,6 +87,10 @@ fn say(line: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
+fn hub() -> Result<MeasuredHub> {
+    cpu::on_core(SERVER_CORE, LOAD_CORE, || MeasuredHub::start("bench", &[]))
+}
+
 impl Bench {
     fn run(&self, idle: usize, only: &str) -> Result<()> {
         allow_open_files(idle as u64 * 2 + 4096)?;
@@ -130,11 +134,8 @@ impl Bench {
 
     /// One frame to each of many clients, then sixteen at once: the ceiling and the hub in turn.
     fn fan_out(&self) -> Result<()> {
-        let hub = MeasuredHub::start("bench", SERVER_CORE, LOAD_CORE, &[])?;
-        cpu::pin(SERVER_CORE)?;
-        let raw = RawServer::start(MEMBERS);
-        cpu::pin(LOAD_CORE)?;
-        let mut raw = raw?;
+        let hub = hub()?;
+        let mut raw = cpu::on_core(SERVER_CORE, LOAD_CORE, || RawServer::start(MEMBERS))?;
         let (mut hub_clients, mut raw_clients) = (Swarm::new()?, Swarm::new()?);
         for n in 0..MEMBERS {
             hub_clients.connect(hub.client, &format!("user-{n}"))?;
@@ -190,7 +191,7 @@ impl Bench {
 
     /// Sends to single users over HTTP.
     fn sends(&self) -> Result<()> {
-        let hub = MeasuredHub::start("bench", SERVER_CORE, LOAD_CORE, &[])?;
+        let hub = hub()?;
         let mut clients = Swarm::new()?;
         let users: Vec<String> = (0..100).map(|n| format!("user-{n}")).collect();
         for user in &users {
@@ -233,7 +234,7 @@ fn body(wait: &str) -> String {
 
 /// System calls of the hub for each frame delivered, counted by strace.
 fn calls() -> Result<()> {
-    let hub = MeasuredHub::start("bench", SERVER_CORE, LOAD_CORE, &[])?;
+    let hub = hub()?;
     let mut clients = Swarm::new()?;
     for n in 0..MEMBERS {
         clients.connect(hub.client, &format!("user-{n}"))?;
@@ -277,7 +278,7 @@ fn calls() -> Result<()> {
 
 /// Memory of idle connections, and of the same after bursts.
 fn idle_memory(count: usize) -> Result<()> {
-    let hub = MeasuredHub::start("bench", SERVER_CORE, LOAD_CORE, &[])?;
+    let hub = hub()?;
     let mut clients = Swarm::new()?;
     // What a first connection brings into being is not the price of one more.
     for n in 0..100 {

@@ -15,6 +15,17 @@ pub fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}"))
 }
 
+/// Runs `start` on `core`, so that what it starts stays there, and comes back to `own_core`.
+///
+/// # Errors
+/// When the machine has no such core, or the start fails.
+pub fn on_core<T>(core: usize, own_core: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
+    pin(core)?;
+    let started = start();
+    pin(own_core)?;
+    started
+}
+
 /// Time that all threads of a process have been on a core.
 ///
 /// # Errors

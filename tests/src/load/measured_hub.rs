@@ -1,4 +1,4 @@
-//! A hub under measurement: the shipped program, on a core of its own, with nothing around it.
+//! A hub under measurement: the shipped program, with nothing around it.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -10,7 +10,6 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::cpu;
 use crate::program;
 
 /// The API key of a hub with `--dev`.
@@ -30,20 +29,17 @@ pub struct MeasuredHub {
 }
 
 impl MeasuredHub {
-    /// Starts a hub on `core` and comes back to `own_core`; `settings` are variables.
+    /// Starts a hub; `settings` are variables.
     ///
     /// # Errors
     /// When it is not built, or not healthy in time.
-    pub fn start(id: &str, core: usize, own_core: usize, settings: &[(&str, &str)]) -> Result<Self> {
+    pub fn start(id: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let mut command = Command::new(program::built("wsc-hub")?);
-        command.env_clear().arg("--dev").env("WSC_NODE_ID", id).env("WSC_LOG_LEVEL", "warn");
+        command.env_clear().arg("--dev").env("WSC_NODE_ID", id).env("WSC_LOG", "warn");
         command.env("WSC_CLIENT_ADDR", "127.0.0.1:0").env("WSC_API_ADDR", "127.0.0.1:0");
         command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        cpu::pin(core)?;
-        let started = command.spawn();
-        cpu::pin(own_core)?;
-        let mut child = started.context("cannot start wsc-hub")?;
+        let mut child = command.spawn().context("cannot start wsc-hub")?;
         let mut output = BufReader::new(child.stdout.take().context("no output")?);
         let mut line = String::new();
         output.read_line(&mut line)?;
@@ -62,7 +58,7 @@ impl MeasuredHub {
         loop {
             let mut socket = TcpStream::connect(self.client)?;
             socket.set_read_timeout(Some(START))?;
-            socket.write_all(b"GET /health HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+            socket.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             let mut answer = String::new();
             socket.read_to_string(&mut answer)?;
             if answer.starts_with("HTTP/1.1 200") {

@@ -20,6 +20,7 @@ mod idempotency;
 mod limits;
 mod many_messages;
 mod proxy_mode;
+mod memory;
 mod queue_memory;
 mod redis_credentials;
 mod redis_faults;
