@@ -69,11 +69,17 @@ impl<R: RedisWiring> HubFleet<R> {
     /// When a program is missing or the hubs do not find each other within 20 s.
     pub async fn over(redis: R, size: usize, change: impl Fn(HubOptions) -> HubOptions) -> Result<Self> {
         let mut fleet = Self { redis, hubs: Vec::new(), keys: api_keys()? };
+        let mut usual_lease = true;
         for number in 0..size {
-            let options = change(fleet.options(&format!("node-{number}")));
+            let usual = fleet.options(&format!("node-{number}"));
+            let options = change(usual.clone());
+            usual_lease &= options.get("WSC_LEASE") == usual.get("WSC_LEASE");
             fleet.hubs.push(HubProcess::ready(&options).await?);
         }
         fleet.all_see(size).await?;
+        if usual_lease {
+            fleet.whole().await?;
+        }
         Ok(fleet)
     }
 
@@ -122,6 +128,22 @@ impl<R: RedisWiring> HubFleet<R> {
             Ok(Look::when(seen.iter().all(|ids| ids.len() == size), (), format!("{seen:?}")))
         })
         .await
+    }
+
+    /// Waits until every hub can say that somebody is nowhere: a lease after a fresh Redis.
+    ///
+    /// # Errors
+    /// After 20 s, with the last answer.
+    pub async fn whole(&self) -> Result<()> {
+        for number in 0..self.hubs.len() {
+            let what = format!("node {number} knows who is nowhere");
+            eventually(&what, Duration::from_secs(20), async || {
+                let answer = self.api(number)?.get("/v1/users/nobody").await?;
+                Ok(Look::when(answer.status == 200, (), answer.text))
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Waits until a hub's answer about a user shows this many connections.

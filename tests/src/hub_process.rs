@@ -43,6 +43,12 @@ impl HubOptions {
         self
     }
 
+    /// What a variable was set to.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
     /// Sets a variable to a path.
     #[must_use]
     pub fn set_path(self, name: &str, path: &Path) -> Self {

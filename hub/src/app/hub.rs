@@ -14,7 +14,7 @@ use crate::{
         group_payload::MembershipChange,
         message::{KickRequest, Message, SendOptions},
         message_batch::BatchEntry,
-        send_result::{BroadcastResult, KickResult, SendResult, UserLocation},
+        send_result::{BroadcastResult, KickResult, RevokeResult, SendResult, UserLocation},
     },
     routing::{
         event_tail::{EventGap, EventTail},
@@ -102,9 +102,37 @@ impl Hub {
         self.service.edge.router.group_listing(group, after).await
     }
 
-    /// Closes a user's connections on all nodes and counts them.
-    pub async fn kick_user(&self, user: &UserId, request: &KickRequest) -> KickResult {
+    /// Closes a user's connections on all nodes, with a ban first if one is wanted, and counts them.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the ban cannot be written: then nothing was done.
+    pub async fn kick_user(
+        &self,
+        user: &UserId,
+        request: &KickRequest,
+    ) -> Result<KickResult, DirectoryError> {
         self.service.edge.kick(user, request).await
+    }
+
+    /// Lifts a user's ban.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the registry cannot be asked.
+    pub async fn lift_ban(&self, user: &UserId) -> Result<(), DirectoryError> {
+        self.service.edge.router.lift_ban(user).await
+    }
+
+    /// Refuses tokens of a user that were issued before `before` (ms since the epoch; none for now) and closes the
+    /// connections that have such a token.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when it cannot be written: then nothing was done.
+    pub async fn revoke_tokens(
+        &self,
+        user: &UserId,
+        before: Option<u64>,
+    ) -> Result<RevokeResult, DirectoryError> {
+        self.service.edge.router.revoke(user, before).await
     }
 
     /// Where a user is.

@@ -20,7 +20,11 @@ use crate::{
     },
     local::connection_table::ConnectionTable,
     observe::{ClusterCounts, Metrics},
-    routing::{event_writer::EventWriter, ports::Inbound, router::Router},
+    routing::{
+        event_writer::EventWriter,
+        ports::{Inbound, LoginPolicy},
+        router::Router,
+    },
     session::{edge::Edge, queue_keeper},
     settings::{AuthMode, DEV_API_KEY, Hot, HotFile, RedisMode, Settings},
 };
@@ -205,6 +209,7 @@ fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> Clu
         heartbeat_interval: settings.heartbeat_interval,
         lease: settings.lease,
         events: settings.events,
+        login: LoginPolicy { most: settings.per_user.most, reject: settings.per_user.reject },
     }
 }
 

@@ -71,7 +71,7 @@ async fn a_hub_serves_its_routes_from_somebody_elses_server() {
     assert_eq!(hub.discover_nodes().await.unwrap().len(), 1);
     assert_eq!(hub.health().websocket_count, 1);
 
-    assert_eq!(hub.kick_user(&user, &KickRequest::default()).await.kicked_connections, 1);
+    assert_eq!(hub.kick_user(&user, &KickRequest::default()).await.unwrap().kicked_connections, 1);
     let Message::Close(Some(close)) = next(&mut alice).await else { unreachable!("not a close frame") };
     assert_eq!(u16::from(close.code), 4001);
     hub.shutdown(PATIENCE).await;

@@ -134,6 +134,11 @@ impl ClusterLink {
         self.topology.map().tag_beside(key.as_bytes())
     }
 
+    /// One hash tag per primary.
+    pub(super) fn tags(&self) -> Vec<String> {
+        self.topology.map().tags()
+    }
+
     /// For one exchange.
     pub(super) fn route(&self) -> Route<'_> {
         Route { cluster: self, last: None, failure: None }

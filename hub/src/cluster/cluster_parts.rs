@@ -28,6 +28,7 @@ use super::{
     redis_link::RedisLink,
     shards::{ShardWorker, Shards},
     standing::Standing,
+    wholeness::Wholeness,
 };
 use crate::{
     identity::{IdentityError, Incarnation, NodeId, NodeInstance},
@@ -92,12 +93,14 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
     let publishing = Arc::new(RedisLink::new(Arc::clone(&address), topology.clone()));
     let source = Arc::new(RecordSource::new(settings.clone()));
     let leases = Arc::new(LeaseView::new(Arc::clone(&commands), keys.clone(), Arc::clone(&standing)));
+    let wholeness = Arc::new(Wholeness::new(Arc::clone(&standing)));
     let membership = Arc::new(Membership::new(
         Arc::clone(&commands),
         keys.clone(),
         settings.clone(),
         Arc::clone(&source),
-        Arc::clone(&standing),
+        Arc::clone(&leases),
+        Arc::clone(&wholeness),
         Arc::clone(&counters),
     ));
     let groups = Arc::new(GroupDirectory::new(
@@ -109,10 +112,11 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
     let directory = Arc::new(RedisDirectory::new(
         Arc::clone(&commands),
         keys.clone(),
-        Arc::clone(&standing),
         Arc::clone(&leases),
         Arc::clone(&membership),
         Arc::clone(&groups),
+        wholeness,
+        settings.login,
     ));
     let events = Arc::new(EventStream::new(Arc::clone(&commands), &keys));
     let outbox = Arc::new(Outbox::new(BatchLimits::default(), Arc::clone(&counters)));
@@ -126,7 +130,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
     let reader = Arc::new(BusReader {
         keys: keys.clone(),
         standing: Arc::clone(&standing),
-        outbox,
+        outbox: Arc::clone(&outbox),
         shards,
         counters: Arc::clone(&counters),
         probe_interval: settings.heartbeat_interval,
@@ -142,6 +146,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         groups,
         events: settings.events.then(|| Arc::clone(&events)),
         counters: Arc::clone(&counters),
+        outbox,
         interval: settings.heartbeat_interval,
     });
     let tasks = RedisTasks {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::identity::NodeId;
+use crate::{identity::NodeId, routing::ports::LoginPolicy};
 
 /// The node's own facts and how to reach the registry. Validated by whoever parsed them.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct ClusterSettings {
     pub lease: Duration,
     /// Whether the backend wants to hear what happens.
     pub events: bool,
+    /// How many connections one user may have.
+    pub login: LoginPolicy,
 }
 
 /// What kind of Redis there is.

@@ -66,6 +66,19 @@ impl KeySpace {
         format!("{}{{g:{group}}}:nodes", self.prefix)
     }
 
+    /// Since when a user's tokens must have been issued.
+    pub(super) fn revoked(&self, user: &UserId) -> String {
+        format!("{}{{u:{user}}}:revoked", self.prefix)
+    }
+
+    /// Holds a random text for as long as Redis keeps its data. `tag`: of one primary of a Redis Cluster.
+    pub(super) fn marker(&self, tag: Option<&str>) -> String {
+        match tag {
+            None => format!("{}registry", self.prefix),
+            Some(tag) => format!("{}registry:{{{tag}}}", self.prefix),
+        }
+    }
+
     /// Channel that only that node reads.
     pub(super) fn node_channel(&self, node: &NodeId) -> String {
         format!("{}node:{{{node}}}", self.prefix)
@@ -95,6 +108,9 @@ mod tests {
         assert_eq!(keys.ban(&user), "wsc:{u:alice}:ban");
         assert_eq!(keys.events(), "wsc:{events}");
         assert_eq!(keys.group_nodes(&GroupName::new("room-1").unwrap()), "wsc:{g:room-1}:nodes");
+        assert_eq!(keys.revoked(&user), "wsc:{u:alice}:revoked");
+        assert_eq!(keys.marker(None), "wsc:registry");
+        assert_eq!(keys.marker(Some("7")), "wsc:registry:{7}");
         assert_eq!(keys.node_channel(&instance.node), "wsc:node:{chat-0}");
         assert_eq!(keys.broadcast_channel(), "wsc:broadcast");
     }

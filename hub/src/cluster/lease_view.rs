@@ -59,6 +59,11 @@ impl LeaseView {
         Self { link, keys, standing, seen: Mutex::default() }
     }
 
+    /// The standing of this node.
+    pub(super) fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
     /// Those of `instances` that live.
     pub(super) async fn live(
         &self,

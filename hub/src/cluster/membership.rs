@@ -1,6 +1,7 @@
 //! Holds the node's lease: registers, heartbeats, notices loss and usurpers, leaves.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BusCounters, ClusterSettings,
     key_space::KeySpace,
+    lease_view::{Lease, LeaseView},
     node_record::RecordSource,
     redis_link::RedisLink,
     registry_error::RegistryError,
     scripts,
     standing::{Standing, Subscription},
+    wholeness::Wholeness,
 };
 use crate::{
     identity::NodeInstance,
@@ -38,6 +41,8 @@ pub(super) struct Membership {
     settings: ClusterSettings,
     source: Arc<RecordSource>,
     standing: Arc<Standing>,
+    leases: Arc<LeaseView>,
+    wholeness: Arc<Wholeness>,
     counters: Arc<BusCounters>,
     former: Mutex<Vec<NodeInstance>>,
     /// One exchange at a time: heartbeats come from the clock and from changes of status.
@@ -56,11 +61,13 @@ impl Membership {
         keys: KeySpace,
         settings: ClusterSettings,
         source: Arc<RecordSource>,
-        standing: Arc<Standing>,
+        leases: Arc<LeaseView>,
+        wholeness: Arc<Wholeness>,
         counters: Arc<BusCounters>,
     ) -> Self {
+        let standing = Arc::clone(leases.standing());
         let (former, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { link, keys, settings, source, standing, counters, former, turn }
+        Self { link, keys, settings, source, standing, leases, wholeness, counters, former, turn }
     }
 
     /// Heartbeats until told to stop.
@@ -69,6 +76,8 @@ impl Membership {
         let mut subscription = self.standing.subscription();
         loop {
             let pause = match self.beat().await {
+                // Looked at more often until the registry is whole, so that nobody waits for that longer than needed.
+                Ok(()) if !self.wholeness.is_whole() => self.settings.heartbeat_interval.min(REGISTER_AGAIN),
                 Ok(()) => self.settings.heartbeat_interval,
                 Err(setback) => setback.again,
             };
@@ -83,10 +92,15 @@ impl Membership {
                 biased;
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep_until(wake.into()) => {}
-                () = link.changed() => if self.link.is_up() && self.standing.ever_registered() {
+                () = self.wholeness.doubt() => {}
+                () = link.changed() => {
+                    // Up again or down: between two looks it was away.
+                    self.standing.note_away();
+                    if self.link.is_up() && self.standing.ever_registered() {
                     let most = COMEBACK_JITTER.min(self.settings.heartbeat_interval / 3);
                     tokio::time::sleep(most.mul_f64(rand::random())).await;
-                },
+                    }
+                }
                 changed = subscription.changed() => if changed.is_err() { return },
             }
         }
@@ -115,16 +129,84 @@ impl Membership {
 
     async fn exchange(&self, sent: Instant) -> Result<(), Setback> {
         self.hold_prefix().await?;
-        if self.standing.registered() && self.extend().await? {
-            self.list_lives().await?;
-            self.standing.beat_worked(sent, false);
+        let (markers, age) = self.markers().await?;
+        let held = self.standing.registered() && self.extend().await?;
+        if !held {
+            if !self.standing.ever_registered() {
+                self.look_for_the_dead().await?;
+            }
+            self.register().await?;
+        }
+        self.list_lives().await?;
+        let lost = self.wholeness.found(markers);
+        self.standing.beat_worked(sent, !held || lost);
+        if !held || lost {
+            tracing::info!(instance = %self.standing.instance(), lost, "registered");
+        }
+        self.judge_wholeness(age).await
+    }
+
+    /// Finds out whether Redis still has what was written: the markers by key, and the age of the youngest.
+    async fn markers(&self) -> Result<(BTreeMap<String, String>, Duration), Setback> {
+        let (mut markers, mut youngest) = (BTreeMap::new(), Duration::MAX);
+        for tag in self.link.tags() {
+            let key = self.keys.marker(tag.as_deref());
+            let mut script = scripts::MARKER.key(&key);
+            script.arg(ulid::Ulid::generate().to_string());
+            let (marker, age_us): (String, u64) =
+                self.link.script(&script).await.map_err(|f| self.setback(f.error))?;
+            youngest = youngest.min(Duration::from_micros(age_us));
+            markers.insert(key, marker);
+        }
+        if markers.is_empty() {
+            let why = "no primary of the redis cluster is known yet".to_owned();
+            return Err(self.setback(self.link.why_down().unwrap_or(RegistryError::Other(why))));
+        }
+        Ok((markers, youngest))
+    }
+
+    /// Finds out whether everybody has written again what a new marker says was lost.
+    async fn judge_wholeness(&self, age: Duration) -> Result<(), Setback> {
+        if self.wholeness.is_whole() || age < self.settings.lease {
             return Ok(());
         }
-        self.register().await?;
-        self.list_lives().await?;
-        self.standing.beat_worked(sent, true);
-        tracing::info!(instance = %self.standing.instance(), "registered");
+        let listed = self.leases.listed().await.map_err(|error| self.setback(error))?;
+        let leases = self.leases.read(&listed).await.map_err(|error| self.setback(error))?;
+        let carried = leases.iter().filter_map(|lease| match lease {
+            Lease::Held(record, _) => Some(record.asserted.as_deref()),
+            Lease::NotHeld => None,
+            Lease::Unreadable => Some(None),
+        });
+        if self.wholeness.judge(age, self.settings.lease, carried) {
+            tracing::info!("the registry is whole: every node has written its users");
+        }
         Ok(())
+    }
+
+    /// Nodes without a lease may be on their way back from the same loss of Redis that this process does not know of.
+    async fn look_for_the_dead(&self) -> Result<(), Setback> {
+        let listed = self.leases.listed().await.map_err(|error| self.setback(error))?;
+        let leases = self.leases.read(&listed).await.map_err(|error| self.setback(error))?;
+        let dead = |(instance, lease): (&NodeInstance, &Lease)| {
+            *lease == Lease::NotHeld && instance.node != self.settings.node
+        };
+        if listed.iter().zip(&leases).any(dead) {
+            self.standing.be_cautious();
+        }
+        Ok(())
+    }
+
+    /// All users of this node were written in this epoch: says so in the record, at once.
+    pub(super) async fn asserted(&self, epoch: u64) {
+        {
+            let _turn = self.turn.lock().await;
+            if self.standing.registration().borrow().epoch != epoch {
+                return;
+            }
+            self.wholeness.assert_own();
+        }
+        // What fails is said by the next heartbeat.
+        let _ = self.beat().await;
     }
 
     /// Renews the owner of the prefix; an empty owner asks for none.
@@ -247,7 +329,8 @@ impl Membership {
     }
 
     fn record(&self, instance: &NodeInstance) -> Result<String, Setback> {
-        let record = self.source.record(instance.incarnation.clone());
+        let mut record = self.source.record(instance.incarnation.clone());
+        record.asserted = self.wholeness.asserted();
         serde_json::to_string(&record).map_err(|e| {
             self.setback(RegistryError::Other(format!("the node record cannot be written: {e}")))
         })

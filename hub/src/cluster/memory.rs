@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use futures::{FutureExt, future::BoxFuture};
@@ -15,6 +15,7 @@ use super::{
     BusCounters, ClusterError, ClusterParts, ClusterSettings, ClusterTasks, LoadSource,
     cluster_parts::first_instance,
     event_ring::EventRing,
+    memory_users::MemoryUsers,
     node_record::RecordSource,
     shards::{Delivery, Reply, ShardWorker, Shards},
 };
@@ -22,8 +23,9 @@ use crate::{
     identity::{ConnectionId, GroupName, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, ReportStatus},
     routing::ports::{
-        Answer, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, EventLog,
-        Inbound, NodeRecord, NodeStatus, Presence, PresentConnection, RedisState, Registration, UserNodes,
+        Answer, Ban, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, EventLog,
+        Inbound, LoginPolicy, NodeRecord, NodeStatus, Presence, PresentConnection, RedisState, Registration,
+        UserNodes,
     },
 };
 
@@ -34,21 +36,9 @@ struct MemoryNode {
 }
 
 #[derive(Default)]
-struct User {
-    ver: u64,
-    connections: Vec<PresentConnection>,
-}
-
-impl User {
-    fn presence(&self) -> Presence {
-        Presence { ver: self.ver, connections: self.connections.clone(), doubtful: false }
-    }
-}
-
-#[derive(Default)]
 struct State {
     nodes: HashMap<NodeId, MemoryNode>,
-    users: HashMap<UserId, User>,
+    users: MemoryUsers,
     groups: HashMap<GroupName, BTreeMap<NodeInstance, u32>>,
 }
 
@@ -66,6 +56,7 @@ impl MemoryCluster {
     /// [`ClusterError::NodeTaken`] when a node of that id is there.
     pub fn join(&self, settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         let instance = first_instance(settings.node.clone())?;
+        let login = settings.login;
         let source = Arc::new(RecordSource::new(settings));
         let (shards, workers) = Shards::new();
         let node =
@@ -87,7 +78,7 @@ impl MemoryCluster {
             lease_expires: None,
             superseded: false,
         });
-        let member = Arc::new(MemoryMember { cluster: self.clone(), instance, source, registration });
+        let member = Arc::new(MemoryMember { cluster: self.clone(), instance, source, registration, login });
         Ok(ClusterParts {
             bus: Arc::clone(&member) as Arc<dyn ClusterBus>,
             directory: Arc::clone(&member) as Arc<dyn Directory>,
@@ -100,10 +91,7 @@ impl MemoryCluster {
     fn leave(&self, instance: &NodeInstance) {
         let mut state = self.state.lock();
         state.nodes.remove(&instance.node);
-        state.users.retain(|_, user| {
-            user.connections.retain(|connection| connection.instance != *instance);
-            !user.connections.is_empty()
-        });
+        state.users.remove_node(instance);
         state.groups.retain(|_, nodes| {
             nodes.remove(instance);
             !nodes.is_empty()
@@ -117,6 +105,7 @@ struct MemoryMember {
     instance: NodeInstance,
     source: Arc<RecordSource>,
     registration: watch::Sender<Registration>,
+    login: LoginPolicy,
 }
 
 /// What a node in memory runs.
@@ -238,18 +227,9 @@ impl Directory for MemoryMember {
     }
 
     fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Connected, DirectoryError>> {
-        let mut state = self.cluster.state.lock();
-        let user = state.users.entry(record.user.clone()).or_default();
         let present = PresentConnection { instance: self.instance.clone(), record };
-        let changed = !user.connections.contains(&present);
-        if changed {
-            user.connections.retain(|c| c.record.connection != present.record.connection);
-            user.connections.push(present);
-            user.ver = next_ver(user.ver);
-        }
-        let presence = user.presence();
-        drop(state);
-        futures::future::ready(Ok(Connected { presence, changed })).boxed()
+        let connected = self.cluster.state.lock().users.connect(present, self.login, SystemTime::now());
+        futures::future::ready(connected).boxed()
     }
 
     fn disconnect<'a>(
@@ -258,24 +238,38 @@ impl Directory for MemoryMember {
         connection: ConnectionId,
     ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>> {
         let mut state = self.cluster.state.lock();
-        let mut nodes = UserNodes::default();
-        if let Some(entry) = state.users.get_mut(user) {
-            entry.connections.retain(|c| c.record.connection != connection || c.instance != self.instance);
-            entry.ver = next_ver(entry.ver);
-            nodes = entry.presence().nodes();
-            if entry.connections.is_empty() {
-                state.users.remove(user);
-            }
-        }
+        let nodes = state.users.disconnect(user, connection, &self.instance, SystemTime::now());
         drop(state);
         futures::future::ready(Ok(nodes)).boxed()
     }
 
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
-        let state = self.cluster.state.lock();
-        let presence = state.users.get(user).unwrap_or(&User::default()).presence();
-        drop(state);
+        let presence = self.cluster.state.lock().users.locate(user);
         futures::future::ready(Ok(presence)).boxed()
+    }
+
+    fn asserted(&self, _epoch: u64) -> BoxFuture<'_, ()> {
+        // What is here is all there is.
+        futures::future::ready(()).boxed()
+    }
+
+    fn set_ban<'a>(
+        &'a self,
+        user: &'a UserId,
+        ban: Option<&'a Ban>,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        let written = self.cluster.state.lock().users.set_ban(user, ban, SystemTime::now());
+        futures::future::ready(written).boxed()
+    }
+
+    fn ban<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Ban>, DirectoryError>> {
+        let ban = self.cluster.state.lock().users.ban(user, SystemTime::now());
+        futures::future::ready(Ok(ban)).boxed()
+    }
+
+    fn revoke<'a>(&'a self, user: &'a UserId, before: u64) -> BoxFuture<'a, Result<u64, DirectoryError>> {
+        let revoked = self.cluster.state.lock().users.revoke(user, before);
+        futures::future::ready(revoked).boxed()
     }
 
     fn all_live<'a>(&'a self, instances: &'a [NodeInstance]) -> BoxFuture<'a, Result<bool, DirectoryError>> {
@@ -339,10 +333,4 @@ impl Directory for MemoryMember {
         self.source.set_status(status);
         futures::future::ready(Ok(())).boxed()
     }
-}
-
-/// Rises with time, as the directory in Redis does, so that a user who is gone and back is newer.
-fn next_ver(ver: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    ver.saturating_add(1).max(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
 }

@@ -4,12 +4,14 @@
 //! - The way to Redis: `redis_address` (logging in), `redis_link` (commands), which is a `shard_link` to one primary, found
 //!   by `sentinel` if need be, or a `cluster_link` to many, with `cluster_topology` and `slot_map`; `vote`, `backoff`.
 //! - Over Redis, from the outside in: `key_space` and `scripts` (what is stored), `membership`
-//!   and `standing` (the own lease), `lease_view` (others' leases), `redis_directory` and `presence_entry` (users),
+//!   and `standing` (the own lease), `lease_view` (others' leases), `redis_directory`, `presence_entry`,
+//!   `connect_answer` and `ban_store` (users), `wholeness` (whether absence means anything),
 //!   `group_directory` and `shared_reads` (groups), `reaper` (the dead), `redis_bus`, `outbox`, `batcher`, `report_slab`
 //!   (sending), `ear`, `bus_reader`, `shards` (hearing).
 //! - [`MemoryCluster`]: the same without a server.
 
 mod backoff;
+mod ban_store;
 mod batcher;
 mod bus_counters;
 mod bus_reader;
@@ -17,6 +19,7 @@ mod cluster_link;
 mod cluster_parts;
 mod cluster_settings;
 mod cluster_topology;
+mod connect_answer;
 mod ear;
 mod event_ring;
 mod event_stream;
@@ -25,6 +28,7 @@ mod key_space;
 mod lease_view;
 mod membership;
 mod memory;
+mod memory_users;
 mod node_record;
 mod outbox;
 mod presence_entry;
@@ -45,6 +49,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod vote;
+mod wholeness;
 
 pub use bus_counters::{BusCounters, Counter};
 pub use cluster_parts::{ClusterError, ClusterParts, ClusterTasks, build};

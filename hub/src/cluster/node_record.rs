@@ -62,6 +62,7 @@ impl RecordSource {
             zone: settings.zone.clone(),
             started_at: self.started_at.clone(),
             last_seen: now_text(),
+            asserted: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{ClientId, ConnectionId, NodeInstance, UserId},
-    routing::ports::{ConnectionRecord, DirectoryError, Presence, PresentConnection},
+    routing::ports::{Ban, ConnectionRecord, DirectoryError, Presence, PresentConnection},
 };
 
 /// The value of one connection's field. `seq` comes first, because scripts read it there.
@@ -18,6 +18,9 @@ struct Entry {
     /// Order of the user's connections; given by Redis.
     #[serde(default, skip_serializing)]
     seq: u64,
+    /// A newer connection took its place; written by Redis.
+    #[serde(default, skip_serializing)]
+    replaced: bool,
     /// Milliseconds since the epoch.
     connected_at: u64,
     client_id: ClientId,
@@ -48,6 +51,7 @@ pub(super) fn entry_json(record: &ConnectionRecord) -> Result<String, DirectoryE
     let since = record.connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let entry = Entry {
         seq: 0,
+        replaced: false,
         connected_at: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         client_id: record.client.clone(),
         remote_address: record.remote_address.clone(),
@@ -61,6 +65,8 @@ pub(super) struct UserHash {
     ver: u64,
     /// By `seq`, so oldest first.
     connections: Vec<(u64, PresentConnection)>,
+    /// Those that a newer one replaces.
+    pub(super) replaced: Vec<PresentConnection>,
 }
 
 impl UserHash {
@@ -81,8 +87,13 @@ impl UserHash {
                                 .checked_add(Duration::from_millis(entry.connected_at))
                                 .unwrap_or(UNIX_EPOCH),
                             remote_address: entry.remote_address,
+                            token_issued_at: None,
                         };
-                        hash.connections.push((entry.seq, PresentConnection { instance, record }));
+                        let connection = PresentConnection { instance, record };
+                        if entry.replaced {
+                            hash.replaced.push(connection.clone());
+                        }
+                        hash.connections.push((entry.seq, connection));
                     }
                 }
                 None if name == "ver" => hash.ver = value.parse().unwrap_or(0),
@@ -98,6 +109,17 @@ impl UserHash {
         self.connections.iter().map(|(_, connection)| connection.instance.clone()).collect()
     }
 
+    /// Whether there is no connection, of whatever node.
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// All of it, though no instance may live.
+    pub(super) fn doubtful_presence(self) -> Presence {
+        let connections = self.connections.into_iter().map(|(_, connection)| connection).collect();
+        Presence { ver: self.ver, connections, doubtful: true }
+    }
+
     /// What is left when only `live` instances count.
     pub(super) fn presence(self, live: &HashSet<NodeInstance>) -> Presence {
         let connections = self.connections.into_iter().map(|(_, connection)| connection);
@@ -107,21 +129,29 @@ impl UserHash {
 }
 
 /// A user's ban: `{"until": ms since the epoch, "reason": ".."}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Ban {
+struct BanEntry {
     until: Option<u64>,
     reason: String,
 }
 
-/// The refusal that a ban entry asks for. `left_ms` is the life of its key, and used where the entry does not say.
-pub(super) fn banned(text: &str, left_ms: i64) -> DirectoryError {
-    let ban: Ban = serde_json::from_str(text).unwrap_or_default();
+/// A ban as it is written.
+pub(super) fn ban_json(ban: &Ban) -> Result<String, DirectoryError> {
+    let since = ban.until.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let entry = BanEntry { until: Some(until), reason: ban.reason.clone() };
+    serde_json::to_string(&entry).map_err(|e| DirectoryError::Unavailable(format!("other: {e}")))
+}
+
+/// Reads a ban. `left_ms` is the life of its key, and used where the entry does not say.
+pub(super) fn parse_ban(text: &str, left_ms: i64) -> Ban {
+    let ban: BanEntry = serde_json::from_str(text).unwrap_or_default();
     let until = match ban.until {
         Some(until) => UNIX_EPOCH.checked_add(Duration::from_millis(until)),
         None => SystemTime::now().checked_add(Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))),
     };
-    DirectoryError::Banned { until: until.unwrap_or(UNIX_EPOCH), reason: ban.reason }
+    Ban { until: until.unwrap_or(UNIX_EPOCH), reason: ban.reason }
 }
 
 #[cfg(test)]
@@ -170,6 +200,7 @@ mod tests {
             client: ClientId::new("phone").unwrap(),
             connected_at: UNIX_EPOCH + Duration::from_millis(1500),
             remote_address: "10.0.0.1:9".to_owned(),
+            token_issued_at: None,
         };
         let json = entry_json(&record).unwrap();
         assert_eq!(json, r#"{"connected_at":1500,"client_id":"phone","remote_address":"10.0.0.1:9"}"#);
@@ -177,11 +208,8 @@ mod tests {
 
     #[test]
     fn a_ban_says_until_when_even_if_its_text_does_not() {
-        let DirectoryError::Banned { until, reason } = banned(r#"{"until":1500,"reason":"spam"}"#, 9) else {
-            panic!("not a ban");
-        };
-        assert_eq!((until, reason.as_str()), (UNIX_EPOCH + Duration::from_millis(1500), "spam"));
-        let DirectoryError::Banned { until, .. } = banned("?", 60_000) else { panic!("not a ban") };
-        assert!(until > SystemTime::now() + Duration::from_secs(50));
+        let ban = Ban { until: UNIX_EPOCH + Duration::from_millis(1500), reason: "spam".to_owned() };
+        assert_eq!(parse_ban(&ban_json(&ban).unwrap(), 9), ban);
+        assert!(parse_ban("?", 60_000).until > SystemTime::now() + Duration::from_secs(50));
     }
 }

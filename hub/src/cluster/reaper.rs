@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,7 +15,8 @@ use super::{
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
     membership::millis,
-    presence_entry::field_prefix,
+    outbox::{Channel, Outbox},
+    presence_entry::{field_prefix, nodes_of_fields},
     redis_link::RedisLink,
     registry_error::RegistryError,
     scripts,
@@ -22,7 +24,11 @@ use super::{
 };
 use crate::{
     identity::{NodeInstance, UserId},
-    protocol::event::Event,
+    protocol::{
+        envelope::{Envelope, Kind},
+        event::Event,
+        presence_changed,
+    },
     routing::router::rfc3339,
 };
 
@@ -30,6 +36,20 @@ use crate::{
 const CLAIM: Duration = Duration::from_secs(30);
 /// Users swept between two looks at the clock.
 const CHUNK: usize = 200;
+
+/// Users of a chunk swept at the same time.
+const SWEEPS_IN_FLIGHT: usize = 32;
+
+/// A user whose entries of a dead node were removed.
+struct SweptUser {
+    user: UserId,
+    /// Version of the entry after the removal.
+    ver: u64,
+    /// Nodes that are left.
+    left: Vec<NodeInstance>,
+    /// Whether there was anything to remove; not so when an earlier sweep ended before it was told.
+    had_entries: bool,
+}
 
 /// Removes entries of instances whose lease is gone.
 pub(super) struct Reaper {
@@ -41,6 +61,7 @@ pub(super) struct Reaper {
     /// Where it is told who went offline; none when nobody wants to hear it.
     pub(super) events: Option<Arc<EventStream>>,
     pub(super) counters: Arc<BusCounters>,
+    pub(super) outbox: Arc<Outbox>,
     pub(super) interval: Duration,
 }
 
@@ -73,7 +94,10 @@ impl Reaper {
         let own = self.standing.instance();
         for (instance, lease) in listed.iter().zip(leases) {
             if lease == Lease::NotHeld && *instance != own && self.standing.steady(Instant::now()) {
-                self.reap(instance, &own).await?;
+                // One that cannot be swept must not keep the others from it.
+                if let Err(error) = self.reap(instance, &own).await {
+                    tracing::warn!(%instance, %error, "sweeping a dead node stopped, will be tried again");
+                }
             }
         }
         Ok(())
@@ -118,20 +142,32 @@ impl Reaper {
             if names.is_empty() {
                 break;
             }
-            let mut offline = Vec::new();
-            for user in names.iter().filter_map(|name| UserId::new(name).ok()) {
-                let mut script = scripts::SWEEP.key(self.keys.connections(&user));
-                script.arg("").arg(field_prefix(instance));
-                let (gone, ver, left): (u64, u64, Vec<String>) =
-                    self.link.script(&script).await.map_err(|f| f.error)?;
-                swept += u64::from(gone > 0);
-                if left.is_empty() {
-                    let at = rfc3339(SystemTime::now());
-                    offline.push(Event::offline(&user, ver, &instance.node, at, Some("node_lost")).to_json());
-                }
-            }
+            let users: Vec<_> = names.iter().filter_map(|name| UserId::new(name).ok()).collect();
+            let chunk: Vec<SweptUser> = stream::iter(users)
+                .map(|user| self.sweep_user(instance, user))
+                .buffer_unordered(SWEEPS_IN_FLIGHT)
+                .try_collect()
+                .await?;
+            swept +=
+                u64::try_from(chunk.iter().filter(|swept| swept.had_entries).count()).unwrap_or(u64::MAX);
             // Before the index entries go: a reaper that ends here is followed by one that tells it again.
+            self.tell(&chunk);
             if let Some(events) = &self.events {
+                let at = rfc3339(SystemTime::now());
+                let offline: Vec<_> = chunk
+                    .iter()
+                    .filter(|swept| swept.left.is_empty())
+                    .map(|swept| {
+                        let event = Event::offline(
+                            &swept.user,
+                            swept.ver,
+                            &instance.node,
+                            at.clone(),
+                            Some("node_lost"),
+                        );
+                        event.to_json()
+                    })
+                    .collect();
                 events.write(&offline).await?;
             }
             let mut done = redis::cmd("SREM");
@@ -145,5 +181,33 @@ impl Reaper {
         member.arg(self.keys.nodes()).arg(instance.to_string());
         self.link.command::<()>(&member).await.map_err(|f| f.error)?;
         Ok(Some(swept))
+    }
+
+    /// Removes a user's entries of an instance.
+    async fn sweep_user(&self, instance: &NodeInstance, user: UserId) -> Result<SweptUser, RegistryError> {
+        let mut script = scripts::SWEEP.key(self.keys.connections(&user));
+        script.arg("").arg(field_prefix(instance));
+        let (gone, ver, left): (u64, u64, Vec<String>) =
+            self.link.script(&script).await.map_err(|f| f.error)?;
+        Ok(SweptUser { user, ver, left: nodes_of_fields(&left), had_entries: gone > 0 })
+    }
+
+    /// Tells the users' other nodes where they are now. Whoever has none left is offline since `ver`.
+    fn tell(&self, swept: &[SweptUser]) {
+        for SweptUser { user, ver, left, .. } in swept.iter().filter(|swept| swept.had_entries) {
+            let payload = presence_changed::encode(left);
+            for node in left {
+                let envelope = Envelope {
+                    kind: Kind::PresenceChanged,
+                    wants_report: false,
+                    patience: None,
+                    number: *ver,
+                    subject: Some(user.clone()),
+                    payload: payload.clone(),
+                };
+                // A full queue: they read it afresh, because the dead node's lease is gone.
+                let _ = self.outbox.push(Channel::Node(node.node.clone()), envelope, None);
+            }
+        }
     }
 }

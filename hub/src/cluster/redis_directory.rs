@@ -1,6 +1,7 @@
 //! The directory of users and nodes in Redis.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
@@ -12,21 +13,23 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    connect_answer::ConnectAnswer,
     group_directory::GroupDirectory,
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
     membership::Membership,
-    presence_entry::{UserHash, banned, entry_json, field, field_prefix, nodes_of_fields},
+    presence_entry::{UserHash, entry_json, field, field_prefix, nodes_of_fields},
     redis_link::{CommandFailure, RedisLink},
     registry_error::RegistryError,
     scripts,
     standing::Standing,
+    wholeness::Wholeness,
 };
 use crate::{
     identity::{ConnectionId, GroupName, NodeInstance, UserId},
     routing::ports::{
-        Connected, ConnectionRecord, Directory, DirectoryError, NodeRecord, NodeStatus, Presence,
-        Registration, UserNodes,
+        Ban, Connected, ConnectionRecord, Directory, DirectoryError, LoginPolicy, NodeRecord, NodeStatus,
+        Presence, Registration, UserNodes,
     },
 };
 
@@ -46,11 +49,13 @@ struct OwedRemoval {
 
 /// Who is where, over Redis.
 pub(super) struct RedisDirectory {
-    link: Arc<RedisLink>,
-    keys: KeySpace,
+    pub(super) link: Arc<RedisLink>,
+    pub(super) keys: KeySpace,
     standing: Arc<Standing>,
     leases: Arc<LeaseView>,
     membership: Arc<Membership>,
+    wholeness: Arc<Wholeness>,
+    login: LoginPolicy,
     /// Keeps writes of one user from this node in order: index and hash are two keys.
     slots: Vec<tokio::sync::Mutex<()>>,
     owed: Mutex<Vec<OwedRemoval>>,
@@ -61,13 +66,16 @@ impl RedisDirectory {
     pub(super) fn new(
         link: Arc<RedisLink>,
         keys: KeySpace,
-        standing: Arc<Standing>,
         leases: Arc<LeaseView>,
         membership: Arc<Membership>,
         groups: Arc<GroupDirectory>,
+        wholeness: Arc<Wholeness>,
+        login: LoginPolicy,
     ) -> Self {
+        let standing = Arc::clone(leases.standing());
         let slots = (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect();
-        Self { link, keys, standing, leases, membership, slots, owed: Mutex::default(), groups }
+        let owed = Mutex::default();
+        Self { link, keys, standing, leases, membership, wholeness, login, slots, owed, groups }
     }
 
     /// Makes up for removals that Redis did not hear, until told to stop.
@@ -117,25 +125,92 @@ impl RedisDirectory {
         let entry = entry_json(&record)?;
         let _slot = self.slot(&record.user).lock().await;
         let instance = self.instance().inspect_err(|_| self.standing.note_failed_write())?;
+        let own = field(&instance, record.connection);
         let mut index = redis::cmd("SADD");
         index.arg(self.keys.user_index(&instance)).arg(record.user.as_str());
-        let mut script = scripts::CONNECT.key(self.keys.connections(&record.user));
-        script.key(self.keys.ban(&record.user)).arg(field(&instance, record.connection)).arg(entry);
-        let answer =
-            self.link.command_then_script::<redis::Value>(&index, &script).await.map_err(|failure| {
-                self.standing.note_failed_write();
-                DirectoryError::from(failure)
-            })?;
-        let (hash, changed) = match connect_answer(answer)? {
-            ConnectAnswer::Hash(pairs, changed) => (UserHash::parse(&record.user, &pairs), changed),
-            ConnectAnswer::Banned(text, left_ms) => return Err(banned(&text, left_ms)),
-        };
-        Ok(Connected { presence: self.filter(hash).await?, changed })
+        // Who lives is asked only when there seem to be too many.
+        let mut dead: Option<Vec<String>> = None;
+        loop {
+            let mut script = scripts::CONNECT.key(self.keys.connections(&record.user));
+            script
+                .key(self.keys.ban(&record.user))
+                .key(self.keys.revoked(&record.user))
+                .arg(&own)
+                .arg(&entry);
+            script.arg(record.token_issued_at.map_or_else(String::new, |at| at.to_string()));
+            script.arg(self.login.most).arg(if self.login.reject { "reject" } else { "close_oldest" });
+            script.arg(u8::from(dead.is_some())).arg(dead.as_deref().unwrap_or_default());
+            let answer =
+                self.link.command_then_script::<redis::Value>(&index, &script).await.map_err(|failure| {
+                    self.standing.note_failed_write();
+                    DirectoryError::from(failure)
+                })?;
+            match ConnectAnswer::read(answer)? {
+                ConnectAnswer::Hash(pairs, changed) => {
+                    return self.connected(UserHash::parse(&record.user, &pairs), changed, &record).await;
+                }
+                ConnectAnswer::Banned(Ban { until, reason }) => {
+                    return Err(DirectoryError::Banned { until, reason });
+                }
+                ConnectAnswer::Revoked(before) => return Err(DirectoryError::Revoked { before }),
+                ConnectAnswer::TooMany => return Err(DirectoryError::TooMany(self.login.most)),
+                ConnectAnswer::WhoLives(_) if dead.is_some() => {
+                    let why = "other: the connect script asks again who lives".to_owned();
+                    return Err(DirectoryError::Unavailable(why));
+                }
+                ConnectAnswer::WhoLives(fields) => {
+                    let instances = nodes_of_fields(&fields);
+                    let live = self.leases.live(&instances.iter().cloned().collect()).await?;
+                    let gone = instances.iter().filter(|instance| !live.contains(instance));
+                    dead = Some(gone.map(field_prefix).collect());
+                }
+            }
+        }
     }
 
+    async fn connected(
+        &self,
+        mut hash: UserHash,
+        changed: bool,
+        record: &ConnectionRecord,
+    ) -> Result<Connected, DirectoryError> {
+        let mut replaced = std::mem::take(&mut hash.replaced);
+        if replaced.iter().any(|connection| connection.record.connection == record.connection) {
+            return Err(DirectoryError::Replaced);
+        }
+        let presence = self.filter(hash).await?;
+        replaced.retain(|connection| presence.connections.contains(connection));
+        Ok(Connected { presence, changed, replaced })
+    }
+
+    /// Leaves out what dead nodes left behind. Right after Redis was away nobody is taken for dead for good.
     async fn filter(&self, hash: UserHash) -> Result<Presence, DirectoryError> {
-        let live = self.leases.live(&hash.instances()).await;
-        Ok(hash.presence(&live?))
+        let live = self.leases.live(&hash.instances()).await?;
+        if !hash.is_empty()
+            && !hash.instances().iter().any(|instance| live.contains(instance))
+            && !self.standing.absence_counts(Instant::now())
+        {
+            return Ok(hash.doubtful_presence());
+        }
+        Ok(hash.presence(&live))
+    }
+
+    /// The same for an answer that may say that the user is nowhere: `marker` was read after the hash, from
+    /// `marker_key`.
+    async fn filter_under(
+        &self,
+        hash: UserHash,
+        marker_key: &str,
+        marker: Option<&str>,
+    ) -> Result<Presence, DirectoryError> {
+        let presence = self.filter(hash).await?;
+        if presence.connections.is_empty()
+            && !self.wholeness.absence_counts(marker_key, marker, Instant::now())
+        {
+            let why = "other: the registry is not whole yet, so nobody can be said to be offline";
+            return Err(DirectoryError::Unavailable(why.to_owned()));
+        }
+        Ok(presence)
     }
 
     /// Removes an entry, and the user from the index when none of this instance is left.
@@ -197,12 +272,37 @@ impl Directory for RedisDirectory {
 
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
         async move {
-            let mut command = redis::cmd("HGETALL");
-            command.arg(self.keys.connections(user));
-            let pairs: Vec<(String, String)> = self.link.command(&command).await?;
-            self.filter(UserHash::parse(user, &pairs)).await
+            let key = self.keys.connections(user);
+            let marker_key = self.keys.marker(self.link.tag_beside(&key).as_deref());
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HGETALL").arg(&key);
+            // After the hash, on the same server: a marker that is as expected then was so when the hash was read.
+            pipeline.cmd("GET").arg(&marker_key);
+            let (pairs, marker): (Vec<(String, String)>, Option<String>) =
+                self.link.pipeline(&pipeline).await?;
+            self.filter_under(UserHash::parse(user, &pairs), &marker_key, marker.as_deref()).await
         }
         .boxed()
+    }
+
+    fn asserted(&self, epoch: u64) -> BoxFuture<'_, ()> {
+        self.membership.asserted(epoch).boxed()
+    }
+
+    fn set_ban<'a>(
+        &'a self,
+        user: &'a UserId,
+        ban: Option<&'a Ban>,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        self.write_ban(user, ban).boxed()
+    }
+
+    fn ban<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Ban>, DirectoryError>> {
+        self.read_ban(user).boxed()
+    }
+
+    fn revoke<'a>(&'a self, user: &'a UserId, before: u64) -> BoxFuture<'a, Result<u64, DirectoryError>> {
+        self.write_revocation(user, before).boxed()
     }
 
     fn all_live<'a>(&'a self, instances: &'a [NodeInstance]) -> BoxFuture<'a, Result<bool, DirectoryError>> {
@@ -236,18 +336,36 @@ impl Directory for RedisDirectory {
             if users.is_empty() {
                 return Ok(Vec::new());
             }
+            let keys: Vec<_> = users.iter().map(|user| self.keys.connections(user)).collect();
+            let marker_keys: Vec<_> =
+                keys.iter().map(|key| self.keys.marker(self.link.tag_beside(key).as_deref())).collect();
+            let distinct: BTreeSet<&String> = marker_keys.iter().collect();
             let mut pipeline = redis::pipe();
-            for user in users {
-                pipeline.cmd("HGETALL").arg(self.keys.connections(user));
+            keys.iter().for_each(|key| drop(pipeline.cmd("HGETALL").arg(key)));
+            // After the hashes, as for one user.
+            distinct.iter().for_each(|key| drop(pipeline.cmd("GET").arg(*key)));
+            let mut answers: Vec<redis::Value> = self.link.pipeline(&pipeline).await?;
+            let strange =
+                |e: redis::ParsingError| DirectoryError::Unavailable(format!("other: redis answered: {e}"));
+            let markers = answers.split_off(users.len().min(answers.len()));
+            let mut found = BTreeMap::new();
+            for (key, marker) in distinct.into_iter().zip(markers) {
+                found.insert(key, redis::from_redis_value::<Option<String>>(marker).map_err(strange)?);
             }
-            let answers: Vec<Vec<(String, String)>> = self.link.pipeline(&pipeline).await?;
-            let hashes: Vec<_> =
-                users.iter().zip(&answers).map(|(user, pairs)| UserHash::parse(user, pairs)).collect();
+            let mut hashes = Vec::with_capacity(users.len());
+            for (user, answer) in users.iter().zip(answers) {
+                let pairs: Vec<(String, String)> = redis::from_redis_value(answer).map_err(strange)?;
+                hashes.push(UserHash::parse(user, &pairs));
+            }
             // One look at all leases; those that follow are answered from what it found.
             self.leases.live(&hashes.iter().flat_map(UserHash::instances).collect()).await?;
             let mut presences = Vec::with_capacity(hashes.len());
-            for hash in hashes {
-                presences.push(self.filter(hash).await?);
+            for (hash, key) in hashes.into_iter().zip(&marker_keys) {
+                let mut presence = self.filter(hash).await?;
+                let marker = found.get(key).and_then(Option::as_deref);
+                presence.doubtful |= presence.connections.is_empty()
+                    && !self.wholeness.absence_counts(key, marker, Instant::now());
+                presences.push(presence);
             }
             Ok(presences)
         }
@@ -288,26 +406,4 @@ impl From<CommandFailure> for DirectoryError {
     fn from(failure: CommandFailure) -> Self {
         failure.error.into()
     }
-}
-
-/// What the connect script said.
-enum ConnectAnswer {
-    Hash(Vec<(String, String)>, bool),
-    Banned(String, i64),
-}
-
-fn connect_answer(answer: redis::Value) -> Result<ConnectAnswer, DirectoryError> {
-    let strange = |e: redis::ParsingError| {
-        DirectoryError::Unavailable(format!("other: the connect script answered: {e}"))
-    };
-    let parts: Vec<redis::Value> = redis::from_redis_value(answer).map_err(strange)?;
-    let mut parts = parts.into_iter();
-    let mut next = || parts.next().unwrap_or(redis::Value::Nil);
-    if redis::from_redis_value::<u8>(next()).map_err(strange)? == 1 {
-        let pairs = redis::from_redis_value(next()).map_err(strange)?;
-        let changed = redis::from_redis_value::<u8>(next()).map_err(strange)?;
-        return Ok(ConnectAnswer::Hash(pairs, changed == 1));
-    }
-    let ban = redis::from_redis_value(next()).map_err(strange)?;
-    Ok(ConnectAnswer::Banned(ban, redis::from_redis_value(next()).map_err(strange)?))
 }

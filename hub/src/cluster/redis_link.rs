@@ -70,11 +70,18 @@ impl RedisLink {
     /// In a Redis Cluster, a hash tag whose slot is on the primary that has `key`'s: commands on a key with this tag
     /// travel in one [`RedisLink::pipeline`] on the same connection as those on `key`. It changes with the slots.
     /// `None` when that primary is not known, or when there is only one, so that a tag has no use.
-    #[expect(dead_code, reason = "the marker of each primary of a redis cluster is read with it")]
     pub(super) fn tag_beside(&self, key: &str) -> Option<String> {
         match &self.0 {
             Kind::Single(_) => None,
             Kind::Cluster(cluster) => cluster.tag_beside(key),
+        }
+    }
+
+    /// The tags that [`RedisLink::tag_beside`] gives: one per primary, or `None` alone when a tag has no use.
+    pub(super) fn tags(&self) -> Vec<Option<String>> {
+        match &self.0 {
+            Kind::Single(_) => vec![None],
+            Kind::Cluster(cluster) => cluster.tags().into_iter().map(Some).collect(),
         }
     }
 

@@ -64,20 +64,97 @@ return ''",
     )
 });
 
-/// Writes a connection. `KEYS[1]` connections, `KEYS[2]` ban, `ARGV[1]` field, `ARGV[2]` entry as JSON without `seq`.
-/// Returns `{0, ban, ms left}` or `{1, the whole hash, 1 if it changed}`. An entry that is there already keeps its `seq`.
+/// Reads the registry's marker, and makes it anew where it is missing or of another server: `<random> <made at, us>
+/// <run id>`. A run id that may not be read is `-` and fits every one. `KEYS[1]` marker, `ARGV[1]` random. Returns the
+/// marker and its age in us.
+pub(super) static MARKER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local held = redis.call('GET', KEYS[1])
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or '-'
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+if held then
+  local made, of = string.match(held, '^%S+ (%d+) (%S+)$')
+  if made and (of == run or of == '-' or run == '-') then
+    return {held, string.format('%.0f', math.max(now - tonumber(made), 0))}
+  end
+end
+local new = ARGV[1] .. ' ' .. string.format('%.0f', now) .. ' ' .. run
+redis.call('SET', KEYS[1], new)
+return {new, '0'}",
+    )
+});
+
+/// Keeps the later of two revocations. `KEYS[1]` revoked, `ARGV[1]` ms since the epoch, `ARGV[2]` life in ms. Returns
+/// what counts now.
+pub(super) static REVOKE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local held = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+local before = string.format('%.0f', math.max(held, tonumber(ARGV[1])))
+redis.call('SET', KEYS[1], before, 'PX', ARGV[2])
+return before",
+    )
+});
+
+/// Writes a connection. `KEYS[1]` connections, `KEYS[2]` ban, `KEYS[3]` revoked; `ARGV[1]` field, `ARGV[2]` entry as
+/// JSON without `seq`, `ARGV[3]` ms when the token was issued or empty without one, `ARGV[4]` most connections or 0,
+/// `ARGV[5]` `close_oldest` or `reject`, `ARGV[6]` 1 when the dead are known: from `ARGV[7]` on, as `<id>#<inc>/`.
+///
+/// Returns `{0, ban, ms left}`, `{1, the whole hash, 1 if it changed}`, `{2, revoked before}`, `{3}` when there are too
+/// many, `{5, fields}` when there seem to be too many and who lives has to be known first. An entry that is there
+/// already keeps its `seq`. Who has to go for this one is marked in its own entry, so that a repeat picks nobody else.
 /// Numbers of 16 digits are printed with `%.0f`, because Lua's own conversion keeps only 14.
 pub(super) static CONNECT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r#"
 local ban = redis.call('GET', KEYS[2])
 if ban then return {0, ban, redis.call('PTTL', KEYS[2])} end
+if ARGV[3] ~= '' then
+  local revoked = redis.call('GET', KEYS[3])
+  if revoked and tonumber(ARGV[3]) < tonumber(revoked) then return {2, revoked} end
+end
+local replaced = '"replaced":true,'
+local marked = '^{"seq":%d+,' .. replaced
 local old = redis.call('HGET', KEYS[1], ARGV[1])
+local most = tonumber(ARGV[4])
+local changed = 0
+if most > 0 and not (old and string.find(old, marked)) then
+  local dead, others, fields = {}, {}, {}
+  for i = 7, #ARGV do dead[ARGV[i]] = true end
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    local name, value = all[i], all[i + 1]
+    local slash = string.find(name, '/', 1, true)
+    if slash and name ~= ARGV[1] and not string.find(value, marked) and not dead[string.sub(name, 1, slash)] then
+      fields[#fields + 1] = name
+      others[#others + 1] = {tonumber(string.match(value, '^{"seq":(%d+)') or '0'), name, value}
+    end
+  end
+  local excess = #others + 1 - most
+  if excess > 0 then
+    if ARGV[6] ~= '1' then return {5, fields} end
+    if ARGV[5] == 'reject' then
+      if not old then return {3} end
+    else
+      table.sort(others, function(a, b) return a[1] < b[1] end)
+      for i = 1, math.min(excess, #others) do
+        local seq, rest = string.match(others[i][3], '^{"seq":(%d+),(.*)$')
+        if seq then
+          redis.call('HSET', KEYS[1], others[i][2], '{"seq":' .. seq .. ',' .. replaced .. rest)
+          changed = 1
+        end
+      end
+    end
+  end
+end
 local seq = old and string.match(old, '^{"seq":(%d+)')
 if not seq then seq = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'seq', 1)) end
-local entry = '{"seq":' .. seq .. ',' .. string.sub(ARGV[2], 2)
-local changed = 0
-if entry ~= old then
+local mark = old and string.find(old, marked) and replaced or ''
+local entry = '{"seq":' .. seq .. ',' .. mark .. string.sub(ARGV[2], 2)
+if entry ~= old or changed == 1 then
   changed = 1
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -127,6 +204,9 @@ return 1",
 
 fn remove(which: &str) -> String {
     r"
+local kind = redis.call('TYPE', KEYS[1]).ok
+-- Somebody else's key in this place must not hold up a sweep.
+if kind ~= 'hash' and kind ~= 'none' then return {0, '0', {}} end
 local gone, here, left = 0, 0, {}
 for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
   if WHICH then

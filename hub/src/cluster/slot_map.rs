@@ -145,6 +145,16 @@ impl SlotMap {
         (0..16_384).all(|slot| self.owner(slot) == other.owner(slot))
     }
 
+    /// For each primary with slots the hash tag that [`SlotMap::tag_beside`] gives for its keys.
+    pub(super) fn tags(&self) -> Vec<String> {
+        let tag = |primary: &Endpoint| {
+            (0..1_638_400u32)
+                .map(|n| n.to_string())
+                .find(|tag| self.owner(slot_of(tag.as_bytes())) == Some(primary))
+        };
+        self.primaries().into_iter().filter_map(tag).collect()
+    }
+
     /// A hash tag whose slot the same primary has as `key`: the smallest number that serves, so that every node that
     /// knows the same map says the same. `None` when the owner is not known.
     pub(super) fn tag_beside(&self, key: &[u8]) -> Option<String> {
@@ -251,6 +261,7 @@ mod tests {
         let map = map();
         for key in ["wsc:{u:alice}:conn", "wsc:{u:bob}:conn", "wsc:nodes", "a", "b", "c"] {
             let tag = map.tag_beside(key.as_bytes()).unwrap();
+            assert!(map.tags().contains(&tag), "{tag}");
             let beside = format!("wsc:registry:{{{tag}}}");
             assert_eq!(map.owner(slot_of(beside.as_bytes())), map.owner(slot_of(key.as_bytes())), "{key}");
         }

@@ -29,6 +29,8 @@ struct LeaseClock {
     last_good: Option<Instant>,
     /// Since when no heartbeat failed.
     steady_since: Option<Instant>,
+    /// Redis was away, so for one lease others may only seem to be gone.
+    cautious: bool,
 }
 
 /// The node's registration and the clock that says whether it still holds. Only the membership changes them.
@@ -106,8 +108,30 @@ impl Standing {
         self.clock.lock().steady_since.is_some_and(|at| now.saturating_duration_since(at) >= self.lease)
     }
 
-    /// The lease was written by an exchange that began at `sent`.
-    pub(super) fn beat_worked(&self, sent: Instant, newly_registered: bool) {
+    /// Whether what the registry does not hold is not there. Not so in the first lease after Redis was away: others may
+    /// not be back yet.
+    pub(super) fn absence_counts(&self, now: Instant) -> bool {
+        !self.clock.lock().cautious || self.steady(now)
+    }
+
+    /// Others may only seem to be gone: wait for one lease of good heartbeats before believing it.
+    pub(super) fn be_cautious(&self) {
+        self.clock.lock().cautious = true;
+    }
+
+    /// The connection to Redis ended. When it is back, all users are to be asserted.
+    pub(super) fn note_away(&self) {
+        if self.ever_registered() {
+            let mut clock = self.clock.lock();
+            (clock.steady_since, clock.cautious) = (None, true);
+            drop(clock);
+            self.note_failed_write();
+        }
+    }
+
+    /// The lease was written by an exchange that began at `sent`. `all_lost`: the registry holds nothing of this node,
+    /// because it is newly registered or Redis lost its data.
+    pub(super) fn beat_worked(&self, sent: Instant, all_lost: bool) {
         {
             let mut clock = self.clock.lock();
             clock.last_good = Some(sent);
@@ -124,10 +148,10 @@ impl Standing {
             registration.ever_registered = true;
             registration.redis = redis;
             registration.lease_expires = Some(lease_expires);
-            if newly_registered || assert_again {
+            if all_lost || assert_again {
                 registration.epoch += 1;
             }
-            if newly_registered {
+            if all_lost {
                 registration.hearing += 1;
             }
         });
@@ -135,15 +159,24 @@ impl Standing {
 
     /// A heartbeat or a registration failed; whether the lease still holds is the clock's to say.
     pub(super) fn beat_failed(&self, error: &RegistryError) {
-        self.clock.lock().steady_since = None;
-        self.registration.send_modify(|registration| {
-            registration.redis = RedisState::Down(error.to_string());
-        });
+        let ever_registered = self.ever_registered();
+        {
+            let mut clock = self.clock.lock();
+            clock.steady_since = None;
+            clock.cautious |= ever_registered;
+        }
+        let redis = match error {
+            RegistryError::NodeIdInUse(_) | RegistryError::PrefixInUse(_) => {
+                RedisState::Refused(error.to_string())
+            }
+            _ => RedisState::Down(error.to_string()),
+        };
+        self.registration.send_modify(|registration| registration.redis = redis);
     }
 
     /// The lease is lost, so this life is over. Returns it, if it was ever registered; the next one has begun.
     pub(super) fn end_life(&self) -> Option<NodeInstance> {
-        *self.clock.lock() = LeaseClock::default();
+        *self.clock.lock() = LeaseClock { cautious: true, ..LeaseClock::default() };
         let mut ended = None;
         self.registration.send_if_modified(|registration| {
             if registration.registered {

@@ -60,7 +60,7 @@ pub(super) async fn status(_: AdminCaller, State(service): State<Arc<Service>>) 
         lease_expires_in_ms: left,
         redis: registration.redis.word(),
         redis_error: match registration.redis {
-            RedisState::Down(error) => Some(error),
+            RedisState::Down(error) | RedisState::Refused(error) => Some(error),
             RedisState::Embedded | RedisState::Up => None,
         },
         connections: edge.router.local().len(),

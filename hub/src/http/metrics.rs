@@ -32,7 +32,7 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoRes
         registered: registration.registered,
         redis_up: match registration.redis {
             RedisState::Embedded => None,
-            RedisState::Up => Some(true),
+            RedisState::Up | RedisState::Refused(_) => Some(true),
             RedisState::Down(_) => Some(false),
         },
         lease_remaining_seconds: left

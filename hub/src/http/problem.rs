@@ -119,6 +119,8 @@ impl From<DirectoryError> for Problem {
         let code = match error {
             DirectoryError::Unavailable(_) => ErrorCode::RegistryUnavailable,
             DirectoryError::Banned { .. } => ErrorCode::Banned,
+            DirectoryError::Revoked { .. } => ErrorCode::InvalidToken,
+            DirectoryError::TooMany(_) | DirectoryError::Replaced => ErrorCode::TooManyConnections,
         };
         Self::new(code, error.to_string())
     }

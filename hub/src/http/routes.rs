@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{any, get, post, put},
+    routing::{any, delete, get, post, put},
 };
 
 use super::{
@@ -27,6 +27,8 @@ pub fn for_backends(service: &Arc<Service>) -> Router {
         .route("/v1/users/{user}/messages", post(messages::send_to_user))
         .route("/v1/users/{user}/kick", post(users::kick))
         .route("/v1/messages", post(messages::send_many))
+        .route("/v1/users/{user}/ban", delete(users::lift_ban))
+        .route("/v1/users/{user}/revoke", post(users::revoke))
         .route("/v1/broadcast", post(messages::broadcast))
         .route("/v1/groups/{group}", get(groups::list))
         .route("/v1/groups/{group}/messages", post(groups::send))

@@ -8,8 +8,7 @@ use http::{StatusCode, Uri};
 use super::{problem::Problem, service::Service};
 use crate::protocol::error_code::ErrorCode;
 
-const PATHS: [&str; 5] =
-    ["/v1/users/{user}/ban", "/v1/users/{user}/revoke", "/admin/drain", "/admin/rebalance", "/openapi.json"];
+const PATHS: [&str; 3] = ["/admin/drain", "/admin/rebalance", "/openapi.json"];
 
 /// Adds the paths that are not built yet.
 pub(super) fn add_to(router: Router<Arc<Service>>) -> Router<Arc<Service>> {

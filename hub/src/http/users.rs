@@ -1,4 +1,4 @@
-//! `/v1/users/{user}` and `/v1/users/query`: where users are, and kicks.
+//! `/v1/users/{user}` and `/v1/users/query`: where users are, kicks, bans and revocations.
 
 use std::sync::Arc;
 
@@ -7,6 +7,8 @@ use axum::{
     extract::{FromRequest as _, FromRequestParts as _, Path, Request, State, rejection::PathRejection},
 };
 use http::{HeaderValue, header};
+
+use http::StatusCode;
 
 use super::{
     api_key::ApiCaller, problem::Problem, request_body::RequestBody, service::Service,
@@ -18,7 +20,8 @@ use crate::{
         error_code::ErrorCode,
         message::parse_kick,
         message_batch::parse_query,
-        send_result::{KickResult, UserLocation, UsersOnline},
+        revoke_request::parse_revoke,
+        send_result::{KickResult, RevokeResult, UserLocation, UsersOnline},
     },
 };
 
@@ -63,5 +66,25 @@ pub(super) async fn kick(
 ) -> Result<Json<KickResult>, Problem> {
     let user = user_of(user)?;
     let request = parse_kick(&body)?;
-    Ok(Json(service.edge.kick(&user, &request).await))
+    Ok(Json(service.edge.kick(&user, &request).await?))
+}
+
+pub(super) async fn lift_ban(
+    _: ApiCaller,
+    State(service): State<Arc<Service>>,
+    user: UserPath,
+) -> Result<StatusCode, Problem> {
+    service.edge.router.lift_ban(&user_of(user)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn revoke(
+    _: ApiCaller,
+    State(service): State<Arc<Service>>,
+    user: UserPath,
+    RequestBody(body): RequestBody,
+) -> Result<Json<RevokeResult>, Problem> {
+    let user = user_of(user)?;
+    let before = parse_revoke(&body)?;
+    Ok(Json(service.edge.router.revoke(&user, before).await?))
 }

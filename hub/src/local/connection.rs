@@ -1,8 +1,11 @@
 //! One client connection as the rest of the hub sees it.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::SystemTime,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -11,6 +14,9 @@ use super::{
     queue_budget::QueueBudget,
 };
 use crate::identity::{ClientId, ConnectionId, UserId};
+
+/// Stands for a connection without a token.
+const NO_TOKEN: u64 = u64::MAX;
 
 /// One client connection. Its session drains the queue; everyone else only pushes and closes.
 #[derive(Debug)]
@@ -31,6 +37,7 @@ pub struct Connection {
     pub queue: OutboundQueue,
     /// The groups it is in; changed by the roster.
     pub groups: Memberships,
+    token_issued_at: AtomicU64,
 }
 
 impl Connection {
@@ -45,8 +52,8 @@ impl Connection {
         limits: QueueLimits,
     ) -> Self {
         let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
-        let listed = AtomicBool::new(false);
-        Self { id, user, client, remote_address, connected_at, listed, queue, groups }
+        let (listed, token_issued_at) = (AtomicBool::new(false), AtomicU64::new(NO_TOKEN));
+        Self { id, user, client, remote_address, connected_at, listed, queue, groups, token_issued_at }
     }
 
     /// The same with a queue that counts against a budget.
@@ -54,5 +61,19 @@ impl Connection {
     pub fn within(mut self, budget: Arc<QueueBudget>) -> Self {
         self.queue = self.queue.within(budget);
         self
+    }
+
+    /// Notes the token that now counts; `issued_at` is its `iat`, if it has one.
+    pub fn set_token(&self, issued_at: Option<SystemTime>) {
+        let since =
+            issued_at.map_or_else(Default::default, |at| at.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let ms = u64::try_from(since.as_millis()).unwrap_or(NO_TOKEN - 1);
+        self.token_issued_at.store(ms.min(NO_TOKEN - 1), Ordering::Release);
+    }
+
+    /// When the token was issued, in ms since the epoch; 0 when it does not say, none without a token.
+    #[must_use]
+    pub fn token_issued_at(&self) -> Option<u64> {
+        Some(self.token_issued_at.load(Ordering::Acquire)).filter(|ms| *ms != NO_TOKEN)
     }
 }

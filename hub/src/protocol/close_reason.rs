@@ -26,6 +26,8 @@ pub enum CloseReason {
     Replaced,
     /// The token's time is over.
     TokenExpired,
+    /// The user's tokens of before a time were revoked.
+    TokenRevoked,
     /// The outbound queue passed its limit.
     TooSlow,
     /// The node's outbound queues passed their common limit, and this one was the largest.
@@ -51,7 +53,7 @@ impl CloseReason {
             Self::Overloaded => 1013,
             Self::Kicked(_) => 4001,
             Self::Replaced => 4002,
-            Self::TokenExpired => 4003,
+            Self::TokenExpired | Self::TokenRevoked => 4003,
             Self::TooSlow | Self::QueueMemory => 4004,
             Self::NoHeartbeat => 4005,
         }
@@ -77,6 +79,7 @@ impl CloseReason {
             Self::Kicked(_) => "kicked",
             Self::Replaced => "replaced",
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::TooSlow => "too_slow",
             Self::QueueMemory => "queue_memory",
             Self::NoHeartbeat => "no_heartbeat",
@@ -98,6 +101,7 @@ impl CloseReason {
             Self::Kicked(reason) => format!("kicked: {reason}"),
             Self::Replaced => "replaced by a newer connection".to_owned(),
             Self::TokenExpired => "token expired".to_owned(),
+            Self::TokenRevoked => "token revoked".to_owned(),
             Self::TooSlow => "reading too slowly".to_owned(),
             Self::QueueMemory => "reading too slowly while the node is short of memory for queues".to_owned(),
             Self::NoHeartbeat => "no answer to two pings".to_owned(),

@@ -47,6 +47,12 @@ pub enum Kind {
     MembersPage = 10,
     /// A frame for everyone but some; no subject, payload = [`super::broadcast_payload`].
     BroadcastExcept = 20,
+    /// A user was banned or a ban lifted; subject = user, payload = [`super::user_verdict::BanNews`].
+    Ban = 24,
+    /// A user's older tokens were revoked; subject = user, payload: see [`super::user_verdict`].
+    Revoke = 25,
+    /// Newer connections replace these; subject = user, payload: see [`super::user_verdict`].
+    Replace = 26,
 }
 
 impl Kind {
@@ -63,6 +69,9 @@ impl Kind {
             Self::MembersQuestion,
             Self::MembersPage,
             Self::BroadcastExcept,
+            Self::Ban,
+            Self::Revoke,
+            Self::Replace,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

@@ -66,6 +66,9 @@ impl Default for SendOptions {
     }
 }
 
+/// Longest ban in seconds: ten years.
+const LONGEST_BAN: u64 = 315_360_000;
+
 /// A wish to close a user's connections.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KickRequest {
@@ -75,6 +78,8 @@ pub struct KickRequest {
     pub notify: bool,
     /// Text of the notice for people. At most 4,096 bytes.
     pub message: String,
+    /// How long the user is kept out: 1 s to 10 years; none for no ban.
+    pub ban: Option<Duration>,
 }
 
 /// The fields that a message shares between frames and bodies. Unknown fields are ignored.
@@ -170,7 +175,15 @@ pub fn parse_kick(body: &[u8]) -> Result<KickRequest, BadBody> {
         return Ok(KickRequest::default());
     }
     let mut body = Body::parse(body)?;
-    body.refuse_unbuilt(&["ban_seconds"])?;
+    let ban = match body.take::<u64>("ban_seconds", "a whole number of seconds, 0 for no ban")? {
+        None | Some(0) => None,
+        Some(seconds @ 1..=LONGEST_BAN) => Some(Duration::from_secs(seconds)),
+        Some(seconds) => {
+            return Err(BadBody::new(format!(
+                "ban_seconds must be from 0 to {LONGEST_BAN}, found {seconds}"
+            )));
+        }
+    };
     let mut text = |field: &'static str, max: usize| -> Result<String, BadBody> {
         let text: String = body.take(field, "a string")?.unwrap_or_default();
         if text.len() > max {
@@ -180,7 +193,7 @@ pub fn parse_kick(body: &[u8]) -> Result<KickRequest, BadBody> {
     };
     let (reason, message) = (text("reason", 1024)?, text("message", 4096)?);
     let notify = body.take("notify", "true or false")?.unwrap_or(false);
-    Ok(KickRequest { reason, notify, message })
+    Ok(KickRequest { reason, notify, message, ban })
 }
 
 #[cfg(test)]
@@ -189,7 +202,11 @@ mod tests {
 
     #[test]
     fn a_kick_may_have_no_words() {
-        assert!(parse_kick(b"{\"ban_seconds\":5}").is_err());
+        assert_eq!(parse_kick(b"{\"ban_seconds\":5}").unwrap().ban, Some(Duration::from_secs(5)));
+        assert_eq!(parse_kick(b"{\"ban_seconds\":0}").unwrap().ban, None);
+        for bad in ["-1", "\"5\"", "315360001", "0.5"] {
+            assert!(parse_kick(format!("{{\"ban_seconds\":{bad}}}").as_bytes()).is_err(), "{bad}");
+        }
         assert_eq!(parse_kick(b"").unwrap(), KickRequest::default());
     }
 }

@@ -14,6 +14,8 @@ pub mod message;
 pub mod message_batch;
 mod message_builder;
 pub mod presence_changed;
+pub mod revoke_request;
 pub mod send_result;
 pub mod server_frame;
+pub mod user_verdict;
 pub mod wire_frame;

@@ -161,6 +161,24 @@ pub struct KickResult {
     pub nodes_answered: u32,
     /// Whether a notice was put before the close of at least one connection.
     pub notification_sent: bool,
+    /// End of the ban, RFC 3339; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub banned_until: Option<String>,
+}
+
+/// The answer to a revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RevokeResult {
+    /// Whose tokens.
+    pub user_id: UserId,
+    /// Those issued before this are refused, in ms since the epoch.
+    pub before: u64,
+    /// Connections closed, on the nodes that answered.
+    pub closed_connections: u32,
+    /// Nodes that had to be asked, the own one included when it had connections.
+    pub nodes_expected: u32,
+    /// Nodes that answered in time.
+    pub nodes_answered: u32,
 }
 
 /// One connection of a user.
@@ -189,4 +207,7 @@ pub struct UserLocation {
     pub nodes: Vec<NodeId>,
     /// The connections, oldest first.
     pub connections: Vec<UserConnection>,
+    /// End of the user's ban, RFC 3339; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub banned_until: Option<String>,
 }

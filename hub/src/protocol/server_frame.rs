@@ -206,12 +206,14 @@ pub fn auth_expiring(expires_in: Duration) -> WireFrame {
     encode(&Frame { message_type: "auth_expiring", data: Data { expires_in_ms: whole_millis(expires_in) } })
 }
 
-/// `kick_out`: the notice before a kick's close.
+/// `kick_out`: the notice before a kick's close. `banned_until`: RFC 3339.
 #[must_use]
-pub fn kick_out(text: &str, reason: &str) -> WireFrame {
+pub fn kick_out(text: &str, reason: &str, banned_until: Option<&str>) -> WireFrame {
     #[derive(Serialize)]
     struct Data<'a> {
         reason: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        banned_until: Option<&'a str>,
     }
     #[derive(Serialize)]
     struct Frame<'a> {
@@ -220,7 +222,7 @@ pub fn kick_out(text: &str, reason: &str) -> WireFrame {
         content: &'a str,
         data: Data<'a>,
     }
-    encode(&Frame { message_type: "kick_out", content: text, data: Data { reason } })
+    encode(&Frame { message_type: "kick_out", content: text, data: Data { reason, banned_until } })
 }
 
 #[cfg(test)]
@@ -253,8 +255,12 @@ mod tests {
             r#"{"message_type":"going_away","data":{"reason":"restart","retry_after_ms":840}}"#
         );
         assert_eq!(
-            text(&kick_out("bye", "spam")),
+            text(&kick_out("bye", "spam", None)),
             r#"{"message_type":"kick_out","content":"bye","data":{"reason":"spam"}}"#
+        );
+        assert_eq!(
+            text(&kick_out("", "spam", Some(at))),
+            r#"{"message_type":"kick_out","data":{"reason":"spam","banned_until":"2026-11-23T10:00:00.123Z"}}"#
         );
     }
 }

@@ -100,6 +100,10 @@ impl Router {
     /// [`DirectoryError`] when the registry cannot be asked.
     pub async fn users_online(&self, users: &[UserId]) -> Result<UsersOnline, DirectoryError> {
         let presences = self.directory.locate_many(users).await?;
+        if presences.iter().any(|presence| presence.doubtful && presence.connections.is_empty()) {
+            let why = "other: the registry is not whole yet, so nobody can be said to be offline";
+            return Err(DirectoryError::Unavailable(why.to_owned()));
+        }
         let online = users.iter().zip(presences).filter(|(_, presence)| !presence.connections.is_empty());
         let online = online.map(|(user, presence)| {
             let mut nodes: Vec<_> =

@@ -43,6 +43,9 @@ impl Inbound for Router {
             Kind::Membership => self.change_for_other(envelope),
             Kind::MembersQuestion => self.answer_question(source, envelope),
             Kind::MembersPage => self.take_page(envelope),
+            Kind::Ban => self.ban_heard(source, envelope),
+            Kind::Revoke => self.revoke_here(source, envelope),
+            Kind::Replace => self.replace_here(source, envelope),
             // Reports and hellos are the bus's own.
             Kind::Report | Kind::Hello => Handling::Ignored,
         }

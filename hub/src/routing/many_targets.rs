@@ -45,7 +45,9 @@ impl Router {
                             let now = Instant::now();
                             self.whereabouts.learn_read(&users[place], presence.ver, &nodes, hearing, now);
                         }
-                        found[place] = Some(Ok(Targets { nodes, doubt }));
+                        let only_here =
+                            nodes.is_empty() && self.whereabouts.last_known_only_here(&users[place]);
+                        found[place] = Some(Ok(Targets { nodes, doubt: doubt.filter(|_| !only_here) }));
                     }
                 }
                 Err(detail) => {

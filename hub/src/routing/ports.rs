@@ -136,6 +136,26 @@ pub struct ConnectionRecord {
     pub connected_at: SystemTime,
     /// The client's address as the hub believes it, `ip:port` or `ip`.
     pub remote_address: String,
+    /// When its token was issued, in ms since the epoch; 0 when the token does not say, none without a token.
+    pub token_issued_at: Option<u64>,
+}
+
+/// How many connections one user may have on all nodes together, and what happens beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoginPolicy {
+    /// Most connections; 0 for no limit.
+    pub most: u32,
+    /// Refuses the new connection; else the oldest ones are closed.
+    pub reject: bool,
+}
+
+/// Keeps a user out until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ban {
+    /// End of the ban.
+    pub until: SystemTime,
+    /// Why, as given by whoever banned.
+    pub reason: String,
 }
 
 /// One entry of a user's presence.
@@ -186,6 +206,8 @@ pub struct Connected {
     pub presence: Presence,
     /// Whether the entry is not what it was before: the user's other nodes are to be told.
     pub changed: bool,
+    /// Older connections that have to be closed for this one; they are in `presence` until they are.
+    pub replaced: Vec<PresentConnection>,
 }
 
 /// Why the directory gave no answer.
@@ -202,6 +224,18 @@ pub enum DirectoryError {
         /// Why, as given by whoever banned.
         reason: String,
     },
+    /// The user's tokens must be newer than this.
+    #[error("the token was revoked: those issued before {before} ms are not accepted any more")]
+    Revoked {
+        /// Milliseconds since the epoch.
+        before: u64,
+    },
+    /// The user has as many connections as the login policy allows.
+    #[error("the user has {0} connections already, that is the most")]
+    TooMany(u32),
+    /// A newer connection took the place of this one.
+    #[error("a newer connection took this one's place")]
+    Replaced,
 }
 
 /// Where a node is in its life. The words are those of `/nodes` and `/admin/status`.
@@ -270,6 +304,9 @@ pub struct NodeRecord {
     pub started_at: String,
     /// Last heartbeat, RFC 3339, by the node's own clock.
     pub last_seen: String,
+    /// The registry's marker under which all users of the node were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asserted: Option<String>,
 }
 
 /// The node's standing in the cluster.
@@ -304,6 +341,8 @@ pub enum RedisState {
     Up,
     /// The last exchange failed, and why.
     Down(String),
+    /// Redis answers, but what it holds keeps this node out, and why.
+    Refused(String),
 }
 
 impl RedisState {
@@ -312,7 +351,7 @@ impl RedisState {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
-            Self::Up => "up",
+            Self::Up | Self::Refused(_) => "up",
             Self::Down(_) => "down",
         }
     }
@@ -337,6 +376,24 @@ pub trait Directory: Send + Sync {
     /// Where a user is. That it is nowhere is answered only when the registry is known to be whole.
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>>;
 
+    /// All connections of this node were written in this `epoch` of the registration: what is not in the registry now
+    /// is not here either.
+    fn asserted(&self, epoch: u64) -> BoxFuture<'_, ()>;
+
+    /// Writes a user's ban, or lifts it.
+    fn set_ban<'a>(
+        &'a self,
+        user: &'a UserId,
+        ban: Option<&'a Ban>,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>>;
+
+    /// A user's ban, while it lasts.
+    fn ban<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Ban>, DirectoryError>>;
+
+    /// From now on tokens of the user that were issued before `before` (ms since the epoch) are not accepted. Returns
+    /// what counts, which is the later of this and what was there.
+    fn revoke<'a>(&'a self, user: &'a UserId, before: u64) -> BoxFuture<'a, Result<u64, DirectoryError>>;
+
     /// Whether all of these hold their leases, as seen at most a second ago.
     fn all_live<'a>(&'a self, instances: &'a [NodeInstance]) -> BoxFuture<'a, Result<bool, DirectoryError>>;
 
@@ -353,7 +410,8 @@ pub trait Directory: Send + Sync {
         group: &'a GroupName,
     ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>>;
 
-    /// Where many users are, in their order, read with one exchange.
+    /// Where many users are, in their order, read with one exchange. One who is nowhere is `doubtful` unless the registry
+    /// is known to be whole.
     fn locate_many<'a>(&'a self, users: &'a [UserId])
     -> BoxFuture<'a, Result<Vec<Presence>, DirectoryError>>;
 

@@ -1,10 +1,10 @@
 //! Keeps the directory true about this node's connections.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::BuildHasher,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::StreamExt;
@@ -14,24 +14,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     event_writer::EventWriter,
-    ports::{ClusterBus, ConnectionRecord, Directory, DirectoryError, UserNodes},
+    known_bans::KnownBans,
+    ports::{Ban, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, UserNodes},
     router::rfc3339,
     whereabouts::Whereabouts,
 };
 use crate::{
-    identity::{ConnectionId, NodeId, UserId},
+    identity::{ConnectionId, NodeId, NodeInstance, UserId},
     local::{connection::Connection, connection_table::ConnectionTable},
     protocol::{
+        close_reason::CloseReason,
         envelope::{Envelope, Kind},
         event::Event,
         presence_changed,
+        user_verdict::encode_replaced,
     },
 };
 
 /// Directory writes of one user happen one after another; users share this many slots.
 const SLOTS: usize = 1024;
 /// Directory writes in flight while connections are asserted.
-const ASSERTIONS_IN_FLIGHT: usize = 64;
+const ASSERTIONS_IN_FLIGHT: usize = 256;
+/// How often each connection is asserted, whatever happens.
+const ASSERT_EVERY: Duration = Duration::from_mins(5);
 /// Pause before writes that failed are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -46,16 +51,26 @@ pub enum ConnectRefusal {
         /// Why.
         reason: String,
     },
+    /// The client's token was issued before others of the user were revoked.
+    #[error("the token was revoked, get a new one")]
+    Revoked,
+    /// The user has as many connections as the login policy allows.
+    #[error("the user has {0} connections already, that is the most")]
+    TooMany(u32),
+    /// The registry is away, and who cannot be registered is not taken.
+    #[error("the registry is away, try again later: {0}")]
+    RegistryAway(String),
 }
 
 /// Keeps the directory true about this node's connections: the table is the truth, the directory follows, one
 /// write at a time per user, and what could not be written is written later.
 pub struct Registry {
-    local: Arc<ConnectionTable>,
+    pub(super) local: Arc<ConnectionTable>,
     directory: Arc<dyn Directory>,
     bus: Arc<dyn ClusterBus>,
     whereabouts: Arc<Whereabouts>,
     events: Option<Arc<EventWriter>>,
+    known_bans: Arc<KnownBans>,
     slots: Box<[tokio::sync::Mutex<()>]>,
     hasher: std::collections::hash_map::RandomState,
     unsettled: Mutex<HashMap<ConnectionId, UserId>>,
@@ -71,6 +86,7 @@ impl Registry {
         directory: Arc<dyn Directory>,
         bus: Arc<dyn ClusterBus>,
         whereabouts: Arc<Whereabouts>,
+        known_bans: Arc<KnownBans>,
     ) -> Self {
         Self {
             local,
@@ -78,6 +94,7 @@ impl Registry {
             bus,
             whereabouts,
             events,
+            known_bans,
             slots: (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: std::collections::hash_map::RandomState::new(),
             unsettled: Mutex::default(),
@@ -85,31 +102,48 @@ impl Registry {
         }
     }
 
-    /// Takes a connection into the table, then into the directory. A registry that is away refuses nobody: the
-    /// connection is registered when it is back.
+    /// Takes a connection into the table, then into the directory. While the registry is away only known bans are
+    /// applied, and the connection is registered when it is back; or, if `needs_registry`, it is refused.
     ///
     /// # Errors
     /// [`ConnectRefusal`]; the connection is then in neither.
-    pub async fn connect(&self, connection: &Arc<Connection>) -> Result<(), ConnectRefusal> {
+    pub async fn connect(
+        &self,
+        connection: &Arc<Connection>,
+        needs_registry: bool,
+    ) -> Result<(), ConnectRefusal> {
         self.local.insert(Arc::clone(connection));
-        match self.settle(&connection.user, connection.id).await {
-            Err(DirectoryError::Banned { until, reason }) => {
-                self.local.remove(connection);
-                connection.queue.abandon();
-                Err(ConnectRefusal::Banned { until, reason })
+        let refusal = match self.settle(&connection.user, connection.id).await {
+            Ok(()) => return Ok(()),
+            Err(DirectoryError::Banned { until, reason }) => ConnectRefusal::Banned { until, reason },
+            Err(DirectoryError::Revoked { .. }) => ConnectRefusal::Revoked,
+            Err(DirectoryError::TooMany(most)) => ConnectRefusal::TooMany(most),
+            // A newer connection was faster: this one is closed before its welcome.
+            Err(DirectoryError::Replaced) => return Ok(()),
+            Err(DirectoryError::Unavailable(why)) => {
+                match self.known_bans.of(&connection.user, SystemTime::now()) {
+                    Some(Ban { until, reason }) => ConnectRefusal::Banned { until, reason },
+                    None if needs_registry => ConnectRefusal::RegistryAway(why),
+                    None => return Ok(()),
+                }
             }
-            Err(DirectoryError::Unavailable(_)) | Ok(()) => Ok(()),
+        };
+        self.take_out(connection);
+        Err(refusal)
+    }
+
+    fn take_out(&self, connection: &Connection) {
+        self.local.remove(connection);
+        connection.queue.abandon();
+        if self.local.for_user(&connection.user, |_| {}) == 0 {
+            self.whereabouts.forget_here(&connection.user);
         }
     }
 
     /// Takes a connection out of the table, then out of the directory.
     pub async fn disconnect(&self, connection: &Connection) {
-        self.local.remove(connection);
-        connection.queue.abandon();
+        self.take_out(connection);
         // An unreachable directory is written later; a ban does not concern a removal.
-        if self.local.for_user(&connection.user, |_| {}) == 0 {
-            self.whereabouts.forget_here(&connection.user);
-        }
         let _ = self.settle(&connection.user, connection.id).await;
     }
 
@@ -129,14 +163,22 @@ impl Registry {
         let was_unsettled = self.unsettled.lock().contains_key(&id);
         let hearing = self.directory.registration().borrow().hearing;
         let outcome = match connection {
-            Some(connection) => self.directory.connect(record(&connection)).await.map(|connected| {
-                let tell = connected.changed || was_unsettled;
-                let first = !connection.listed.swap(true, Ordering::Relaxed);
-                if first && connected.presence.connections.len() == 1 {
-                    self.announce(|node, at| Event::online(user, connected.presence.ver, node, at));
+            Some(connection) => match self.directory.connect(record(&connection)).await {
+                Ok(connected) => {
+                    self.replace(user, &connected);
+                    let tell = connected.changed || was_unsettled;
+                    let first = !connection.listed.swap(true, Ordering::Relaxed);
+                    if first && connected.presence.connections.len() == 1 {
+                        self.announce(|node, at| Event::online(user, connected.presence.ver, node, at));
+                    }
+                    self.learn(user, connected.presence.nodes(), hearing, tell);
+                    Ok(())
                 }
-                self.learn(user, connected.presence.nodes(), hearing, tell);
-            }),
+                Err(error) => {
+                    self.obey(&connection, &error);
+                    Err(error)
+                }
+            },
             None => self.directory.disconnect(user, id).await.map(|nodes| {
                 if nodes.instances.is_empty() {
                     self.announce(|node, at| Event::offline(user, nodes.ver, node, at, None));
@@ -153,6 +195,50 @@ impl Registry {
             unsettled.remove(&id);
         }
         outcome
+    }
+
+    /// Closes a connection that the directory does not accept. For one that is just being made, whoever makes it says
+    /// why.
+    fn obey(&self, connection: &Connection, error: &DirectoryError) {
+        let reason = match error {
+            DirectoryError::Unavailable(_) => return,
+            DirectoryError::Banned { until, reason } => {
+                let ban = Ban { until: *until, reason: reason.clone() };
+                self.known_bans.note(&connection.user, Some(ban), SystemTime::now());
+                CloseReason::Kicked(format!("banned: {reason}"))
+            }
+            DirectoryError::Revoked { .. } => CloseReason::TokenRevoked,
+            DirectoryError::TooMany(_) | DirectoryError::Replaced => CloseReason::Replaced,
+        };
+        connection.queue.close(reason);
+    }
+
+    /// Closes the connections that a new one replaces, here and on other nodes. Who is not told is closed when its node
+    /// asserts it.
+    fn replace(&self, user: &UserId, connected: &Connected) {
+        if connected.replaced.is_empty() {
+            return;
+        }
+        let own = self.directory.registration().borrow().instance.node.clone();
+        let mut by_node: BTreeMap<&NodeInstance, Vec<ConnectionId>> = BTreeMap::new();
+        for replaced in &connected.replaced {
+            by_node.entry(&replaced.instance).or_default().push(replaced.record.connection);
+        }
+        for (instance, connections) in by_node {
+            if instance.node == own {
+                self.close_replaced(user, &connections);
+                continue;
+            }
+            let envelope = Envelope {
+                kind: Kind::Replace,
+                wants_report: false,
+                patience: None,
+                number: 0,
+                subject: Some(user.clone()),
+                payload: encode_replaced(&connections),
+            };
+            let _ = self.bus.post(instance, envelope);
+        }
     }
 
     fn announce(&self, event: impl FnOnce(&NodeId, String) -> Event) {
@@ -189,47 +275,60 @@ impl Registry {
         }
     }
 
-    /// Asserts every connection again after each new registration, and writes what could not be written before.
-    /// Runs until `shutdown`.
+    /// Asserts every connection again after each new registration and, a part at a time, every five minutes; and
+    /// writes what could not be written before. Runs until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
+        let shards = self.local.shard_count();
+        let mut ticks = tokio::time::interval(ASSERT_EVERY / u32::try_from(shards).unwrap_or(1).max(1));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut registration = self.directory.registration();
-        let mut asserted_epoch = registration.borrow_and_update().epoch;
+        let (mut written_epoch, mut asserted_epoch, mut shard) = (0, 0, 0);
         loop {
-            let waiting = !self.unsettled.lock().is_empty();
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = registration.changed() => if changed.is_err() { return },
-                () = self.unsettled_added.notified(), if !waiting => continue,
-                () = tokio::time::sleep(RETRY_PAUSE), if waiting => {}
-            }
             let (registered, epoch) = {
                 let now = registration.borrow_and_update();
                 (now.registered, now.epoch)
             };
-            if !registered {
-                continue;
-            }
-            if epoch != asserted_epoch {
-                asserted_epoch = epoch;
+            if registered && epoch != written_epoch {
+                written_epoch = epoch;
                 let all: Vec<_> = self.local.all().into_iter().map(|c| (c.id, c.user.clone())).collect();
-                tracing::info!(connections = all.len(), epoch, "asserting all connections in the registry");
+                let (connections, began) = (all.len(), Instant::now());
                 self.settle_all(all).await;
+                let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(connections, epoch, took_ms, "all connections were asserted in the registry");
             }
-            let unsettled: Vec<_> =
-                self.unsettled.lock().iter().map(|(id, user)| (*id, user.clone())).collect();
-            self.settle_all(unsettled).await;
+            let mut waiting = !self.unsettled.lock().is_empty();
+            if registered && waiting {
+                let unsettled: Vec<_> =
+                    self.unsettled.lock().iter().map(|(id, user)| (*id, user.clone())).collect();
+                self.settle_all(unsettled).await;
+                waiting = !self.unsettled.lock().is_empty();
+            }
+            if registered && !waiting && written_epoch != asserted_epoch {
+                asserted_epoch = written_epoch;
+                self.directory.asserted(asserted_epoch).await;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = registration.changed() => if changed.is_err() { return },
+                () = self.unsettled_added.notified(), if !waiting => {}
+                () = tokio::time::sleep(RETRY_PAUSE), if waiting => {}
+                _ = ticks.tick() => {
+                    shard = (shard + 1) % shards.max(1);
+                    let part = self.local.of_shard(shard).into_iter().map(|c| (c.id, c.user.clone()));
+                    let part: Vec<_> = part.collect();
+                    if registered {
+                        self.settle_all(part).await;
+                    }
+                }
+            }
         }
     }
 
     async fn settle_all(&self, connections: Vec<(ConnectionId, UserId)>) {
         futures::stream::iter(connections)
             .for_each_concurrent(ASSERTIONS_IN_FLIGHT, |(id, user)| async move {
-                if let Err(DirectoryError::Banned { .. }) = self.settle(&user, id).await {
-                    for connection in self.local.of_user(&user) {
-                        let reason = crate::protocol::close_reason::CloseReason::Kicked("banned".to_owned());
-                        connection.queue.close(reason);
-                    }
-                }
+                // What the directory does not accept was closed, what it did not hear stays unsettled.
+                let _ = self.settle(&user, id).await;
             })
             .await;
     }
@@ -242,5 +341,6 @@ fn record(connection: &Connection) -> ConnectionRecord {
         client: connection.client.clone(),
         connected_at: connection.connected_at,
         remote_address: connection.remote_address.clone(),
+        token_issued_at: connection.token_issued_at(),
     }
 }

@@ -18,6 +18,7 @@ use super::{
     event_writer::EventWriter,
     group_registry::GroupRegistry,
     idempotency::Idempotency,
+    known_bans::KnownBans,
     membership::Questions,
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
     registry::Registry,
@@ -38,6 +39,7 @@ pub struct Router {
     pub(super) whereabouts: Arc<Whereabouts>,
     pub(super) groups: Arc<GroupRegistry>,
     pub(super) questions: Questions,
+    pub(super) known_bans: Arc<KnownBans>,
     pub(super) registration: watch::Receiver<Registration>,
     /// Other nodes when the registry last answered; used to say how many are silent while it is away.
     last_known_nodes: Mutex<Vec<NodeInstance>>,
@@ -62,7 +64,7 @@ impl Router {
         events: Option<Arc<EventWriter>>,
         max_groups: usize,
     ) -> Arc<Self> {
-        let whereabouts = Arc::new(Whereabouts::default());
+        let (whereabouts, known_bans) = (Arc::new(Whereabouts::default()), Arc::new(KnownBans::default()));
         Arc::new(Self {
             registration: directory.registration(),
             registry: Registry::new(
@@ -71,10 +73,12 @@ impl Router {
                 Arc::clone(&directory),
                 Arc::clone(&bus),
                 Arc::clone(&whereabouts),
+                Arc::clone(&known_bans),
             ),
             whereabouts,
             groups: Arc::new(GroupRegistry::new(Arc::clone(&directory), max_groups)),
             questions: Questions::default(),
+            known_bans,
             local,
             bus,
             directory,
@@ -144,7 +148,7 @@ impl Router {
     /// # Errors
     /// [`DirectoryError`] when the registry cannot be asked.
     pub async fn locate(&self, user: &UserId) -> Result<UserLocation, DirectoryError> {
-        let presence = self.directory.locate(user).await?;
+        let (presence, ban) = tokio::try_join!(self.directory.locate(user), self.directory.ban(user))?;
         let connections: Vec<UserConnection> = presence
             .connections
             .into_iter()
@@ -159,7 +163,13 @@ impl Router {
         let mut nodes: Vec<_> = connections.iter().map(|connection| connection.node_id.clone()).collect();
         nodes.sort();
         nodes.dedup();
-        Ok(UserLocation { user_id: user.clone(), online: !connections.is_empty(), nodes, connections })
+        Ok(UserLocation {
+            user_id: user.clone(),
+            online: !connections.is_empty(),
+            nodes,
+            connections,
+            banned_until: ban.map(|ban| rfc3339(ban.until)),
+        })
     }
 
     /// The nodes whose leases are held, sorted by id.

@@ -20,9 +20,9 @@ use crate::{
     auth::{Grants, origin_allowed},
     identity::{GroupName, UserId},
     local::connection::Connection,
-    protocol::error_code::ErrorCode,
+    protocol::{close_reason::CloseReason, error_code::ErrorCode},
     routing::{registry::ConnectRefusal, router::rfc3339},
-    settings::{ClientSend, Hot},
+    settings::{ClientSend, Hot, OnRegistryDown},
 };
 
 /// To whom a client may send.
@@ -195,11 +195,13 @@ impl Edge {
             connection,
             _seats: seats,
         };
-        if let Err(refusal) = self.router.registry().connect(&admitted.connection).await {
+        if identity.expires.is_some() {
+            admitted.connection.set_token(identity.issued_at);
+        }
+        let needs_registry = self.settings.on_registry_down == OnRegistryDown::Refuse;
+        if let Err(refusal) = self.router.registry().connect(&admitted.connection, needs_registry).await {
             admitted.registered = false;
-            let ConnectRefusal::Banned { until, .. } = &refusal;
-            let detail = format!("{refusal} (until {})", rfc3339(*until));
-            return Err(Refusal::new(ErrorCode::Banned, detail));
+            return Err(refused(&refusal));
         }
         if let Err(refusal) = self.join_at_connect(&admitted.connection, &groups).await {
             admitted.leave().await;
@@ -209,6 +211,12 @@ impl Edge {
         if let Some(reason) = admitted.connection.queue.closing() {
             admitted.leave().await;
             let code = match self.phase() {
+                Phase::Active | Phase::Starting if reason == CloseReason::Replaced => {
+                    ErrorCode::TooManyConnections
+                }
+                Phase::Active | Phase::Starting if reason == CloseReason::TokenRevoked => {
+                    ErrorCode::InvalidToken
+                }
                 Phase::Active | Phase::Starting => ErrorCode::NotPermitted,
                 Phase::Draining | Phase::Closed => ErrorCode::Draining,
             };
@@ -222,4 +230,17 @@ impl Edge {
     pub fn retry_after(&self) -> Duration {
         self.settings.retry_after_max.mul_f64(rand::random())
     }
+}
+
+/// The answer that a refusal of the directory becomes.
+fn refused(refusal: &ConnectRefusal) -> Refusal {
+    let code = match refusal {
+        ConnectRefusal::Banned { until, .. } => {
+            return Refusal::new(ErrorCode::Banned, format!("{refusal} (until {})", rfc3339(*until)));
+        }
+        ConnectRefusal::Revoked => ErrorCode::InvalidToken,
+        ConnectRefusal::TooMany(_) => ErrorCode::TooManyConnections,
+        ConnectRefusal::RegistryAway(_) => ErrorCode::RegistryUnavailable,
+    };
+    Refusal::new(code, refusal.to_string())
 }

@@ -12,6 +12,7 @@ use crate::{
         send_result::{BroadcastResult, KickResult, SendError, SendResult, SendStatus},
     },
     routing::idempotency::Principal,
+    routing::ports::DirectoryError,
 };
 
 impl Edge {
@@ -97,10 +98,13 @@ impl Edge {
         result
     }
 
-    /// Closes a user's connections on all nodes and counts them.
-    pub async fn kick(&self, user: &UserId, request: &KickRequest) -> KickResult {
-        let result = self.router.kick(user, request).await;
+    /// Closes a user's connections on all nodes, with a ban first if one is wanted, and counts them.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the ban cannot be written: then nothing was done.
+    pub async fn kick(&self, user: &UserId, request: &KickRequest) -> Result<KickResult, DirectoryError> {
+        let result = self.router.kick(user, request).await?;
         self.metrics.kicked.inc_by(u64::from(result.kicked_connections));
-        result
+        Ok(result)
     }
 }

@@ -87,6 +87,20 @@ pub const CATALOGUE: &[Setting] = &[
         "50000",
         "Connections on this node, 1 to 1000000; never more than the open-files limit less 512",
     ),
+    setting(
+        LISTEN,
+        "WSC_MAX_CONNECTIONS_PER_USER",
+        "N",
+        "0",
+        "Connections of one user on all nodes together, 0 to 10000; 0 for no limit",
+    ),
+    setting(
+        LISTEN,
+        "WSC_ON_EXCESS",
+        "WHAT",
+        "close_oldest",
+        "When a user has more: close_oldest closes the oldest with 4002, reject refuses the new one with 429",
+    ),
     setting(LISTEN, "WSC_MAX_MESSAGE_BYTES", "BYTES", "65536", "Largest client message, 128 to 16777216"),
     setting(
         LISTEN,
@@ -194,6 +208,13 @@ pub const CATALOGUE: &[Setting] = &[
         "FILE",
         "",
         "PEM file of the client certificate's key; rediss:// only",
+    ),
+    setting(
+        REDIS,
+        "WSC_ON_REGISTRY_DOWN",
+        "WHAT",
+        "accept",
+        "While Redis is away: accept takes new clients and registers them later, refuse answers them 503",
     ),
     setting(
         REDIS,
@@ -308,15 +329,12 @@ pub const CATALOGUE: &[Setting] = &[
 
 /// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
 pub const NOT_BUILT: &[&str] = &[
-    "WSC_MAX_CONNECTIONS_PER_USER",
-    "WSC_ON_EXCESS",
     "WSC_INBOX_MAX_MESSAGES",
     "WSC_INBOX_MAX_BYTES",
     "WSC_INBOX_TTL",
     "WSC_RESUME_WINDOW",
     "WSC_DRAIN_SETTLE",
     "WSC_DRAIN_RATE",
-    "WSC_ON_REGISTRY_DOWN",
 ];
 
 #[cfg(test)]

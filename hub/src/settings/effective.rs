@@ -50,6 +50,10 @@ pub struct Settings {
     pub hot_settings_file: Option<PathBuf>,
     /// Groups one connection may be in.
     pub max_groups: usize,
+    /// How many connections one user may have on all nodes.
+    pub per_user: PerUserSettings,
+    /// What new clients get while Redis is away.
+    pub on_registry_down: OnRegistryDown,
     /// Time for a request's header.
     pub handshake_timeout: Duration,
     /// Time between SIGTERM and the end.
@@ -96,6 +100,24 @@ pub struct RedisSettings {
     pub cert_file: Option<PathBuf>,
     /// PEM of its key.
     pub key_file: Option<PathBuf>,
+}
+
+/// How many connections one user may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerUserSettings {
+    /// Most connections on all nodes together; 0 for no limit.
+    pub most: u32,
+    /// Beyond it the new one is refused; else the oldest are closed.
+    pub reject: bool,
+}
+
+/// What new clients get while the registry is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRegistryDown {
+    /// They are taken, and registered later.
+    Accept,
+    /// They are refused.
+    Refuse,
 }
 
 /// How clients say who they are.

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 use super::{
     catalogue::{CATALOGUE, NOT_BUILT, Setting},
     duration::parse_duration,
-    effective::{AuthMode, ClientSend, LogFormat, Settings},
+    effective::{AuthMode, ClientSend, LogFormat, OnRegistryDown, PerUserSettings, Settings},
     hot_settings::{HotFile, HotSettings},
     limits::{BOUNDS, Limits, whole_number},
     parse_auth,
@@ -213,6 +213,14 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         owner: reader.text("WSC_OWNER").unwrap_or_default(),
         ping_interval: reader.duration("WSC_PING_INTERVAL", "25s", "100ms", "10m"),
         max_groups: usize::try_from(reader.number("WSC_MAX_GROUPS", 128, 1, 4096)).unwrap_or(usize::MAX),
+        per_user: per_user(reader),
+        on_registry_down: reader
+            .read("WSC_ON_REGISTRY_DOWN", |text| match text {
+                "accept" => Ok(OnRegistryDown::Accept),
+                "refuse" => Ok(OnRegistryDown::Refuse),
+                _ => Err(format!("expected accept or refuse, found {text:?}")),
+            })
+            .unwrap_or(OnRegistryDown::Accept),
         handshake_timeout: reader.duration("WSC_HANDSHAKE_TIMEOUT", "5s", "100ms", "1m"),
         grace: reader.duration("WSC_GRACE", "110s", "1s", "1h"),
         retry_after_max: reader.duration("WSC_RETRY_AFTER_MAX", "1s", "0s", "1m"),
@@ -270,6 +278,16 @@ fn addresses(reader: &mut Reader<'_>, dev: bool) -> (SocketAddr, SocketAddr) {
         reader.problem("WSC_API_ADDR", format!("both listeners would use {client}"));
     }
     (client, api)
+}
+
+fn per_user(reader: &mut Reader<'_>) -> PerUserSettings {
+    let reject = reader.read("WSC_ON_EXCESS", |text| match text {
+        "close_oldest" => Ok(false),
+        "reject" => Ok(true),
+        _ => Err(format!("expected close_oldest or reject, found {text:?}")),
+    });
+    let most = reader.number("WSC_MAX_CONNECTIONS_PER_USER", 0, 0, 10_000);
+    PerUserSettings { most: u32::try_from(most).unwrap_or(u32::MAX), reject: reject.unwrap_or(false) }
 }
 
 /// What may change while the hub runs, as flags and variables say.

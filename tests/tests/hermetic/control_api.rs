@@ -155,7 +155,8 @@ async fn a_bad_body_is_answered_with_400_and_what_to_change() -> Result<()> {
         ("/v1/users/query", "{}", "users"),
         ("/v1/broadcast", "", "empty"),
         ("/v1/users/alice/kick", "{\"reason\":5}", "reason"),
-        ("/v1/users/alice/kick", "{\"ban_seconds\":60}", "not built yet"),
+        ("/v1/users/alice/kick", "{\"ban_seconds\":-1}", "ban_seconds must be"),
+        ("/v1/users/alice/revoke", "{\"before\":\"now\"}", "before must be"),
         ("/v1/users/alice/kick", "{\"notify\":\"yes\"}", "notify"),
     ];
     for (path, body, word) in cases {

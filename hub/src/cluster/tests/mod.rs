@@ -4,6 +4,7 @@ mod bus;
 mod directory;
 mod failure;
 mod groups;
+mod logins;
 mod membership;
 mod memory;
 mod redis_server;

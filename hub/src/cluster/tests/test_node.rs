@@ -16,7 +16,8 @@ use crate::{
     identity::{ClientId, ConnectionId, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, Kind, ReportStatus},
     routing::ports::{
-        Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, NodeLoad, Presence, Registration,
+        Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, LoginPolicy, NodeLoad, Presence,
+        Registration,
     },
 };
 
@@ -82,6 +83,7 @@ pub(super) fn settings(node: &str, redis: Option<RedisSettings>) -> ClusterSetti
         heartbeat_interval: INTERVAL,
         lease: LEASE,
         events: false,
+        login: LoginPolicy::default(),
     }
 }
 
@@ -106,14 +108,41 @@ impl TestNode {
                 &tracker,
                 shutdown.clone(),
             );
+            // In place of the router's registry, which writes all users again first.
+            let (directory, stop) = (Arc::clone(&directory), shutdown.clone());
+            tracker.spawn(async move {
+                let mut registration = directory.registration();
+                let mut done = 0;
+                loop {
+                    let now = registration.borrow_and_update().clone();
+                    if now.registered && now.epoch != done {
+                        done = now.epoch;
+                        directory.asserted(done).await;
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        changed = registration.changed() => if changed.is_err() { return },
+                    }
+                }
+            });
         }
         Self { bus, directory, counters, received, tracker, shutdown, runtime: Some(runtime) }
     }
 
     pub(super) async fn registered(settings: ClusterSettings) -> Self {
+        let soon_whole = settings.lease < SOON;
         let node = Self::start(settings);
         node.wait_registered().await;
+        if soon_whole {
+            node.wait_whole().await;
+        }
         node
+    }
+
+    /// Waits until it can be said that somebody is nowhere.
+    pub(super) async fn wait_whole(&self) {
+        eventually("the registry is whole", async || self.directory.locate(&user("nobody")).await.is_ok())
+            .await;
     }
 
     pub(super) async fn wait_registered(&self) {
@@ -130,7 +159,8 @@ impl TestNode {
 
     pub(super) fn redis_error(&self) -> String {
         match self.registration().redis {
-            crate::routing::ports::RedisState::Down(why) => why,
+            crate::routing::ports::RedisState::Down(why)
+            | crate::routing::ports::RedisState::Refused(why) => why,
             other => other.word().to_owned(),
         }
     }
@@ -173,6 +203,7 @@ pub(super) fn record(user: &UserId) -> ConnectionRecord {
         client: ClientId::new("phone").unwrap(),
         connected_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_732_356_000_123),
         remote_address: "127.0.0.1:4711".to_owned(),
+        token_issued_at: None,
     }
 }
 
