@@ -341,9 +341,13 @@ impl Directory for RedisDirectory {
                 keys.iter().map(|key| self.keys.marker(self.link.tag_beside(key).as_deref())).collect();
             let distinct: BTreeSet<&String> = marker_keys.iter().collect();
             let mut pipeline = redis::pipe();
-            keys.iter().for_each(|key| drop(pipeline.cmd("HGETALL").arg(key)));
+            for key in &keys {
+                pipeline.cmd("HGETALL").arg(key);
+            }
             // After the hashes, as for one user.
-            distinct.iter().for_each(|key| drop(pipeline.cmd("GET").arg(*key)));
+            for key in &distinct {
+                pipeline.cmd("GET").arg(*key);
+            }
             let mut answers: Vec<redis::Value> = self.link.pipeline(&pipeline).await?;
             let strange =
                 |e: redis::ParsingError| DirectoryError::Unavailable(format!("other: redis answered: {e}"));

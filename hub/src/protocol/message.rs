@@ -146,15 +146,6 @@ impl Body {
             }),
         }
     }
-
-    fn refuse_unbuilt(&self, fields: &[&str]) -> Result<(), BadBody> {
-        match fields.iter().find(|field| self.0.get(**field).is_some_and(|raw| raw.get() != "null")) {
-            Some(field) => {
-                Err(BadBody::new(format!("{field} is not built yet in this release, leave it out")))
-            }
-            None => Ok(()),
-        }
-    }
 }
 
 /// The beginning of a JSON text, for error sentences.

@@ -135,6 +135,7 @@ async fn a_disconnect_that_redis_did_not_hear_is_made_up_for() {
     redis.command::<()>(&["CLIENT", "PAUSE", "2600", "ALL"]).await;
     let refused = node.directory.disconnect(&alice, connection).await;
     assert!(matches!(refused, Err(DirectoryError::Unavailable(_))), "{refused:?}");
+    eventually("redis answers again", async || node.directory.nodes().await.is_ok()).await;
     eventually("no ghost is left", async || redis.command::<u8>(&["EXISTS", "t:{u:alice}:conn"]).await == 0)
         .await;
     assert_eq!(node.instance().incarnation.to_string().split('.').nth(1), Some("1"), "still the first life");
