@@ -8,8 +8,8 @@
 //! - [`redis_server`], [`redis_sentinel`], [`redis_cluster`], [`tcp_proxy`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`load`]: what `wsc-bench` measures with.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
-//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`scrape`], [`tokens`],
-//!   [`traffic`]: what talks to it.
+//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`event_reader`], [`scrape`],
+//!   [`tokens`], [`traffic`]: what talks to it.
 
 pub mod api_client;
 pub mod child_process;

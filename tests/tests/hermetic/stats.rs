@@ -1,12 +1,14 @@
 //! `GET /v1/stats`: the cluster in six numbers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
 use wsc_tests::{
+    client_socket,
     hub_fleet::HubFleet,
     lone_hub::LoneHub,
+    scrape::Scrape,
     wait::{Look, eventually},
 };
 
@@ -64,5 +66,32 @@ async fn messages_per_second_follow_what_clients_get() -> Result<()> {
     let stats = api.get("/v1/stats").await?.ok()?;
     assert_eq!((&stats["nodes"], &stats["redis"]), (&json!(1), &json!("embedded")), "{stats}");
     api.with_key(None).get("/v1/stats").await?.problem(401, "invalid_token")?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scrape_with_thousands_of_connections_and_a_waiting_queue_takes_less_than_50_ms() -> Result<()> {
+    let lone = LoneHub::trusted(|options| options.set("WSC_OUTBOUND_QUEUE_BYTES", "16000000")).await?;
+    let mut clients = vec![client_socket::stalling(lone.hub.client, "stalled").await?];
+    for number in 0..3000 {
+        clients.push(lone.hub.connect(&format!("idle-{number}")).await?);
+    }
+    let api = lone.api()?;
+    let part = json!({"content": "x".repeat(60_000), "options": {"wait": "none"}});
+    // With something that waits every queue is asked which is the largest.
+    for _ in 0..20 {
+        api.post("/v1/users/stalled/messages", &part).await?.ok()?;
+    }
+    let mut took = Vec::new();
+    for _ in 0..15 {
+        let began = Instant::now();
+        let scrape = Scrape::of(&api).await?;
+        took.push(began.elapsed());
+        assert!(scrape.sum("wsc_largest_queue_bytes", &[])? > 100_000.0, "{}", scrape.text);
+        assert_eq!(scrape.sum("wsc_connections", &[])?, 3001.0);
+    }
+    took.sort();
+    println!("a scrape takes {:?} in the middle, {:?} to {:?} in all", took[7], took[0], took[14]);
+    assert!(took[7] < Duration::from_millis(50), "{took:?}");
     Ok(())
 }
