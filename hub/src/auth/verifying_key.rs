@@ -128,7 +128,6 @@ impl VerifyingKey {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn bad_rsa(error: impl std::fmt::Display) -> String {
     format!("is not an RSA public key of at most {} bits: {error}", RsaPublicKey::MAX_SIZE)
 }

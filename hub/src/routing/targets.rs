@@ -20,8 +20,8 @@ pub(super) struct Targets {
 
 impl Router {
     /// The other nodes where a user is. With [`Freshness::Known`] a user whose nodes are known here costs no question
-    /// to the registry. A registry that hangs is given up `within` this time. While it is away, a user who was last
-    /// known to be here and nowhere else has no other nodes.
+    /// to the registry, and while the registry is away one who was last known to be here and nowhere else has no other
+    /// nodes. A registry that hangs is given up `within` this time.
     ///
     /// # Errors
     /// Why the registry gave no answer.
@@ -47,7 +47,9 @@ impl Router {
             }
         }
         match self.read_targets(user, hearing, within.saturating_sub(began.elapsed())).await {
-            Err(_) if self.whereabouts.last_known_only_here(user) => Ok(Targets::default()),
+            Err(_) if freshness == Freshness::Known && self.whereabouts.last_known_only_here(user) => {
+                Ok(Targets::default())
+            }
             read => read,
         }
     }
