@@ -1,6 +1,6 @@
 //! A new token for an open connection.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{admission::Admitted, handshake::Refusal};
 use crate::protocol::error_code::ErrorCode;
@@ -10,8 +10,8 @@ impl Admitted {
     /// does not grant are left. Gives its `exp`.
     ///
     /// # Errors
-    /// [`Refusal`], which leaves the old token in force: this mode knows no tokens, the new one does not hold, or it
-    /// is another user's or device's.
+    /// [`Refusal`], which leaves the old token in force: this mode knows no tokens, the new one does not hold, is
+    /// another user's or device's, or was issued before the old one.
     pub fn renew(&mut self, token: &str) -> Result<SystemTime, Refusal> {
         let authenticator = self.edge.authenticator.as_ref().ok_or_else(|| {
             Refusal::new(ErrorCode::NotPermitted, "clients have no tokens here, so there is none to renew")
@@ -26,6 +26,14 @@ impl Admitted {
             let detail = "the token is another client_id's, a connection keeps its own";
             return Err(Refusal::new(ErrorCode::BadRequest, detail));
         }
+        // Whose older tokens were revoked must not come back to one of them through a connection that stayed.
+        let since = claims.issued_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        if self.connection.token_issued_at().is_some_and(|in_force| since.as_millis() < u128::from(in_force))
+        {
+            let detail = "the token was issued before the one that is in force (iat)";
+            return Err(Refusal::new(ErrorCode::InvalidToken, detail));
+        }
+        self.connection.set_token(claims.issued_at);
         self.edge.renew_groups(&self.connection, &claims.grants, &claims.groups);
         self.send_right.replace_grants(claims.grants);
         self.edge.heartbeat.renew(self.watched().pulse(), claims.expires);

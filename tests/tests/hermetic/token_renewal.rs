@@ -128,8 +128,7 @@ async fn groups_that_the_new_token_does_not_grant_are_left() -> Result<()> {
 async fn a_bad_new_token_is_an_error_and_leaves_the_old_one_in_force() -> Result<()> {
     let lone = LoneHub::with_tokens(|options| options).await?;
     let mut bob = lone.connect_with(&claims("bob")).await?;
-    let old =
-        json!({"sub": "alice", "exp": unix_now() + 1, "wsc": {"send": ["user:bob"], "client_id": "phone"}});
+    let old = json!({"sub": "alice", "exp": unix_now() + 1, "iat": unix_now(), "wsc": {"send": ["user:bob"], "client_id": "phone"}});
     let mut alice = lone.connect_with(&old).await?;
     alice.expect("auth_expiring").await?;
     let of = |claims: Value| signed(&claims);
@@ -150,6 +149,8 @@ async fn a_bad_new_token_is_an_error_and_leaves_the_old_one_in_force() -> Result
             "signature",
         ),
         (tokens::unsigned(&claims("alice")), "invalid_token", "alg"),
+        (of(json!({"sub": "alice", "exp": exp, "iat": unix_now() - 60}))?, "invalid_token", "issued before"),
+        (of(json!({"sub": "alice", "exp": exp}))?, "invalid_token", "issued before"),
     ];
     for (n, (token, code, why)) in cases.iter().enumerate() {
         alice.send(&renewal(token, &format!("a{n}"))).await?;
