@@ -57,7 +57,7 @@ async fn each_wrong_setting_is_named_with_what_to_change() -> Result<()> {
         (HubOptions::node("n"), "WSC_AUTH_KEYS_DIR", "--dev"),
         (trusted().set("WSC_LEASE", "20s"), "WSC_LEASE", "heartbeat"),
         (trusted().set("WSC_LEASE", "61s"), "WSC_LEASE", "60s"),
-        (trusted().set("WSC_REDIS_MODE", "cluster"), "WSC_REDIS_MODE", "not built yet"),
+        (trusted().set("WSC_REDIS_MODE", "ring"), "WSC_REDIS_MODE", "ring"),
         (HubOptions::node("n").set("WSC_AUTH_MODE", "proxy"), "WSC_TRUSTED_PROXIES", "WSC_PROXY_USER_HEADER"),
         (
             trusted().set("WSC_REDIS_URL", "redis://127.0.0.1:1").set("WSC_REDIS_PASSWORD_FILE", "/no/file"),
