@@ -158,7 +158,7 @@ impl SendTally {
     /// Status, connections reached, and why not.
     #[must_use]
     pub fn conclude(&self) -> Conclusion {
-        let (mut connections, mut silent, mut not_sent) = (0u32, false, None);
+        let (mut connections, mut silent, mut gone, mut not_sent) = (0u32, false, false, None);
         for outcome in self.outcomes() {
             match outcome {
                 Outcome::Reached(count) => connections = connections.saturating_add(*count),
@@ -166,8 +166,16 @@ impl SendTally {
                 Outcome::NotSent(code, detail) => {
                     not_sent.get_or_insert_with(|| SendError { code: *code, detail: detail.clone() });
                 }
-                Outcome::NotHere | Outcome::Gone => {}
+                Outcome::Gone => gone = true,
+                Outcome::NotHere => {}
             }
+        }
+        // A node that nobody hears may be building its subscription again: its users are not known to be away.
+        if gone && connections == 0 && !silent {
+            not_sent.get_or_insert_with(|| SendError {
+                code: ErrorCode::RegistryUnavailable,
+                detail: "the registry names a node that cannot be reached now".to_owned(),
+            });
         }
         let away = self.registry_error.clone();
         let error =
@@ -213,7 +221,7 @@ mod tests {
         let cases = [
             (vec![], false, Offline, 0),
             (vec![NotHere], false, Offline, 0),
-            (vec![Gone], false, Offline, 0),
+            (vec![Gone], false, Failed, 0),
             (vec![Reached(2)], false, Delivered, 2),
             (vec![Reached(2), NotHere, Gone], false, Delivered, 2),
             (vec![Reached(2), Reached(1)], false, Delivered, 3),

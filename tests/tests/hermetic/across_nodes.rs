@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
-use wsc_tests::{hub_fleet::HubFleet, ws_client::PATIENCE};
+use wsc_tests::{
+    hub_fleet::HubFleet,
+    wait::{Look, eventually},
+    ws_client::PATIENCE,
+};
 
 #[tokio::test]
 async fn clients_on_two_nodes_exchange_messages() -> Result<()> {
@@ -170,6 +174,12 @@ async fn two_prefixes_on_one_redis_never_meet() -> Result<()> {
     let stranger = wsc_tests::hub_process::HubProcess::ready(&options).await?;
     let mut alice = fleet.hubs[0].connect("alice").await?;
     let api = stranger.api(wsc_tests::hub_fleet::API_KEY)?;
+    // The registry of its own prefix is a fresh one.
+    eventually("the stranger can say who is nowhere", PATIENCE, async || {
+        let answer = api.get("/v1/users/nobody").await?;
+        Ok(Look::when(answer.status == 200, (), answer.text))
+    })
+    .await?;
     assert_eq!(api.node_ids().await?, ["stranger"]);
     assert_eq!(api.user("alice").await?["online"], false);
     assert_eq!(api.send("alice", "x").await?["status"], "offline");

@@ -292,8 +292,8 @@ async fn without_redis_a_group_send_reaches_those_here_and_says_so() -> Result<(
     let gone = asked(&mut alice, &json!({"message_type": "leave", "group": "room-1"})).await?;
     assert!(gone["status"] == "partial" || gone["status"] == "complete", "{gone}");
     fleet.api(0)?.get("/v1/groups/room-1").await?.problem(503, "registry_unavailable")?;
-    // Dave was last known to be here and nowhere else; of bob only the other node knows, which cannot be asked.
-    for (user, numbers) in [("dave", [1, 1, 1]), ("bob", [0, 2, 1])] {
+    // Where else they are only the other node knows, and it cannot be asked.
+    for (user, numbers) in [("dave", [1, 2, 1]), ("bob", [0, 2, 1])] {
         let path = format!("/v1/groups/given/members/{user}");
         let put = fleet.api(0)?.request(Method::PUT, &path, None).await?.ok()?;
         let found = ["connections", "nodes_expected", "nodes_answered"].map(|field| put[field].clone());

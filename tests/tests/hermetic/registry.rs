@@ -47,7 +47,7 @@ fn work(calls: &BTreeMap<String, u64>) -> u64 {
 async fn a_thousand_sends_that_stay_on_the_node_cost_no_command() -> Result<()> {
     // Heartbeats far enough apart that at most one or two fall into the measurement.
     let change = |options: wsc_tests::hub_process::HubOptions| {
-        options.set("WSC_HEARTBEAT_INTERVAL", "4s").set("WSC_LEASE", "12s")
+        options.set("WSC_HEARTBEAT_INTERVAL", "4s").set("WSC_LEASE", "12s").set("WSC_CLIENT_RATE", "10000")
     };
     let fleet = HubFleet::start_with(2, change).await?;
     let mut alice = fleet.hubs[0].connect("alice").await?;

@@ -35,9 +35,10 @@ async fn clients_hear_going_away_and_then_1012_with_a_reason() -> Result<()> {
 async fn a_node_that_ends_takes_its_records_along_and_the_others_see_it_at_once() -> Result<()> {
     let mut fleet = HubFleet::start_with(2, |options| {
         // Long enough that only deregistration can explain what is seen.
-        options.set("WSC_LEASE", "60s").set("WSC_HEARTBEAT_INTERVAL", "1s")
+        options.set("WSC_LEASE", "8s").set("WSC_HEARTBEAT_INTERVAL", "1s")
     })
     .await?;
+    fleet.whole().await?;
     let mut alice = fleet.hubs[1].connect("alice").await?;
     let _bob = fleet.hubs[0].connect("bob").await?;
     assert_eq!(fleet.api(0)?.user("alice").await?["online"], true);
