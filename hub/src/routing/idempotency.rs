@@ -143,9 +143,9 @@ impl Memory {
     }
 
     /// Ends what is under way; `known` is what repeats are to be answered with.
-    fn settle(&self, key: Key, known: Option<Arc<SendResult>>, now: Instant) {
+    fn settle(&self, key: Key, known: Option<&Arc<SendResult>>, now: Instant) {
         let mut shard = self.shard(key).lock();
-        let before = match &known {
+        let before = match known {
             Some(result) => {
                 if shard.order.len() >= self.most
                     && let Some((_, oldest)) = shard.order.pop_front()
@@ -162,7 +162,7 @@ impl Memory {
         if let Some(Entry::UnderWay(waiting)) = before {
             for waiter in waiting {
                 // Whoever waited may have given up.
-                let _ = waiter.send(known.clone());
+                let _ = waiter.send(known.cloned());
             }
         }
     }
@@ -192,7 +192,7 @@ impl Ticket {
         self.settled = true;
         let known = (result.status != SendStatus::Failed)
             .then(|| Arc::new(SendResult { duplicate: true, message_id: None, ..result.clone() }));
-        self.memory.settle(self.key, known, now);
+        self.memory.settle(self.key, known.as_ref(), now);
     }
 }
 
