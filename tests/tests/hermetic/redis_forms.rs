@@ -82,6 +82,7 @@ pub(crate) async fn act_as_one<R: RedisWiring>(fleet: &mut HubFleet<R>) -> Resul
 }
 
 /// Sends under load while `break_it` takes a primary away; then all must be as before.
+#[expect(clippy::print_stdout, reason = "figures of a test")]
 async fn survive<R: RedisWiring>(
     fleet: &HubFleet<R>,
     break_it: impl AsyncFnOnce() -> Result<()>,

@@ -28,7 +28,7 @@ const NOTICED: Duration = LEASE.saturating_add(Duration::from_secs(5));
 async fn send_until_all_are_offline(fleet: &HubFleet, name: &str) -> Result<BTreeMap<String, usize>> {
     let began = Instant::now();
     let mut statuses = BTreeMap::<String, usize>::new();
-    let mut offline = vec![false; USERS];
+    let mut offline = [false; USERS];
     let mut number = 0;
     while offline.contains(&false) {
         ensure!(began.elapsed() < NOTICED, "not all offline within {NOTICED:?}: {statuses:?}");

@@ -236,6 +236,7 @@ async fn take(socket: &mut RawWs, step: &Step, seen: &mut Seen) -> Result<()> {
 }
 
 /// Runs a table against one hub, each case on a connection and with a user of its own, and names all that fail.
+#[expect(clippy::print_stdout, reason = "figures of a test")]
 pub(super) async fn run_all(cases: impl Fn(&str) -> Vec<Case>) -> Result<()> {
     let lone = LoneHub::trusted(|options| options).await?;
     let mut failed = Vec::new();

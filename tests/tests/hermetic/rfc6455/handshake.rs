@@ -174,6 +174,7 @@ fn accepted() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::print_stdout, reason = "figures of a test")]
 async fn run(rows: Vec<Row>) -> Result<()> {
     let lone = LoneHub::trusted(|options| options).await?;
     let mut failed = Vec::new();
