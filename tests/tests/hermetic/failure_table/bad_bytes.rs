@@ -122,8 +122,8 @@ async fn bad_bytes_are_counted_logged_at_most_once_and_ignored() -> Result<()> {
         }
     }
     // Kinds of a newer release are passed over, one by one.
-    let unknown = (200..=255u8)
-        .fold(Bytes::of_a_stranger(13), |batch, kind| batch.envelope(kind, 3, b"here-0", b"?"));
+    let unknown =
+        (200..=255u8).fold(Bytes::of_a_stranger(13), |batch, kind| batch.envelope(kind, 3, b"here-0", b"?"));
     publish.publish(channels[0], &unknown.0).ignore();
     // More sources than are remembered, each with a name of its own.
     for number in 0..6000 {
