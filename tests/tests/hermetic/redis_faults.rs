@@ -85,42 +85,24 @@ async fn outlive(
     alice.expect_nothing().await
 }
 
+/// The same while bytes to and from Redis flow in these ways.
+async fn outlive_flow(to_redis: Flow, from_redis: Flow) -> Result<()> {
+    let fleet = HubFleet::over(ProxiedRedis::start().await?, 2, |options| options).await?;
+    let set = |to, from| {
+        fleet.redis.proxy.set(to, from);
+        Ok(())
+    };
+    outlive(&fleet, || set(to_redis, from_redis), || set(Flow::Pass, Flow::Pass)).await
+}
+
 #[tokio::test]
 async fn a_redis_that_stalls_costs_no_connection_and_all_is_registered_again() -> Result<()> {
-    let fleet = HubFleet::over(ProxiedRedis::start().await?, 2, |options| options).await?;
-    let proxy = &fleet.redis.proxy;
-    let (stop, go_on) = (|| proxy.set(Flow::Stall, Flow::Stall), || proxy.set(Flow::Pass, Flow::Pass));
-    outlive(
-        &fleet,
-        || {
-            stop();
-            Ok(())
-        },
-        || {
-            go_on();
-            Ok(())
-        },
-    )
-    .await
+    outlive_flow(Flow::Stall, Flow::Stall).await
 }
 
 #[tokio::test]
 async fn a_redis_whose_answers_vanish_costs_no_connection_and_all_is_registered_again() -> Result<()> {
-    let fleet = HubFleet::over(ProxiedRedis::start().await?, 2, |options| options).await?;
-    let proxy = &fleet.redis.proxy;
-    let (stop, go_on) = (|| proxy.set(Flow::Pass, Flow::Swallow), || proxy.set(Flow::Pass, Flow::Pass));
-    outlive(
-        &fleet,
-        || {
-            stop();
-            Ok(())
-        },
-        || {
-            go_on();
-            Ok(())
-        },
-    )
-    .await
+    outlive_flow(Flow::Pass, Flow::Swallow).await
 }
 
 #[tokio::test]
