@@ -84,6 +84,11 @@ build: ## Every program, statically linked, into target/<host tuple>/release
 	@$(NEED) rust
 	@$(STEP) "build all programs (about 6 min the first time)" $(CARGO_BUILD) --workspace --bins --examples
 
+.PHONY: client
+client: ## The JavaScript client library and the chat page's script, into hub/client-js/dist (committed)
+	@$(NEED) node
+	@$(STEP) "client library" .ci/client build
+
 .PHONY: images
 images: build ## Images wsc-hub, wsc-operator and wsc-redis as OCI tars, loaded into the cluster
 	@$(NEED) redis
@@ -102,6 +107,16 @@ test: build ## Unit and behaviour tests with real sockets and a real redis-serve
 	@$(STEP) "unit tests, source rules and behaviour tests (about 4 min the first time)" \
 	  $(CARGO_TEST) --no-fail-fast --workspace --lib --bins --test source_rules --test hermetic -- $(ARGS)
 	@$(STEP) "examples in the documentation" $(CARGO_TEST) --workspace --doc -- $(ARGS)
+
+.PHONY: client-test
+client-test: build ## The JavaScript client library: alone, against real hubs, and in headless Chromium; ARGS="unit" for a part
+	@$(NEED) node redis chromium
+	@$(STEP) "client library tests (about 2 min)" env WSC_HUB="$(BINARIES)/wsc-hub" .ci/client test $(ARGS)
+
+.PHONY: client-check
+client-check: ## Types of the client library, and whether its committed build is what its sources give
+	@$(NEED) node
+	@$(STEP) "client library" .ci/client check
 
 .PHONY: fuzz
 fuzz: ## Fuzz what comes from outside: client frames, bus batches, tokens, keys, API bodies, connect requests; FUZZ_SECONDS each
@@ -122,7 +137,7 @@ e2e-cluster: cluster images operator ## Hubs, operator and Redis in pods of a tw
 	@$(STEP) "cluster tests" bash -c '$(CLUSTER_ENV); exec $(CARGO_TEST) --workspace --test e2e -- --test-threads=$(THREADS) $(ARGS)'
 
 .PHONY: check
-check: fmt-check clippy deny shell generate-check charts ## All that needs no running test: fmt, clippy, deny, shellcheck, generated files, charts
+check: fmt-check clippy deny shell generate-check client-check charts ## All that needs no running test: fmt, clippy, deny, shellcheck, generated files, client library, charts
 	@echo "all checks passed" >&2
 
 .PHONY: fmt

@@ -105,7 +105,8 @@ fn announce(hub: &Hub, dev: bool) -> std::io::Result<()> {
         let send = r#"{"receiver":"alice","content":"hi","message_id":"m1"}"#;
         let body = r#"{"content":"hello from the backend"}"#;
         let mut stderr = std::io::stderr().lock();
-        writeln!(stderr, "\nTry it, each in a terminal of its own:")?;
+        writeln!(stderr, "\nChat in a browser, in two tabs: http://{client}/")?;
+        writeln!(stderr, "\nOr try it, each in a terminal of its own:")?;
         writeln!(stderr, "  websocat 'ws://{client}/ws?user_id=alice'")?;
         writeln!(stderr, "  npx wscat -c 'ws://{client}/ws?user_id=bob'")?;
         writeln!(stderr, "    then type: {send}")?;

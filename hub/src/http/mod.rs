@@ -3,6 +3,7 @@
 mod accept_pace;
 pub mod admin;
 pub mod api_key;
+mod chat_page;
 pub mod events;
 pub mod groups;
 pub mod health;

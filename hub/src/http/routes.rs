@@ -8,16 +8,18 @@ use axum::{
 };
 
 use super::{
-    admin, events, groups, health, loopback_host, messages, metrics, nodes,
+    admin, chat_page, events, groups, health, loopback_host, messages, metrics, nodes,
     service::Service,
     stats,
     unbuilt::{self, no_such_method, no_such_path},
     users, websocket,
 };
 
-/// What clients may reach: nothing here sends, kicks or lists.
+/// What clients may reach: nothing here sends, kicks or lists. With `--dev` the chat page too.
 pub fn for_clients(service: &Arc<Service>) -> Router {
-    finish(Router::new().route("/ws", any(websocket::upgrade)), service)
+    let router = Router::new().route("/ws", any(websocket::upgrade));
+    let router = if service.edge.settings.dev { chat_page::add_to(router) } else { router };
+    finish(router, service)
 }
 
 /// What the backend and the operator may reach.

@@ -3,6 +3,7 @@
 mod across_nodes;
 mod api_keys;
 mod broken_frames;
+mod chat_page;
 mod connecting;
 mod control_api;
 mod crash;

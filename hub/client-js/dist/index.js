@@ -1,0 +1,2 @@
+export { WscClient } from "./client.js";
+export { WscError } from "./errors.js";
