@@ -22,8 +22,8 @@ async fn dev() -> Result<HubProcess> {
 }
 
 #[tokio::test]
-async fn with_dev_it_is_served_under_a_policy_that_lets_nothing_else_in_and_its_address_is_printed() -> Result<()>
-{
+async fn with_dev_it_is_served_under_a_policy_that_lets_nothing_else_in_and_its_address_is_printed()
+-> Result<()> {
     let hub = dev().await?;
     for (path, content_type) in FILES {
         let answer = hub.client_http()?.get(path).await?;
