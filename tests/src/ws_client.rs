@@ -89,6 +89,8 @@ pub struct WsClient {
     pub headers: HeaderMap,
     /// The first frame, once it was read.
     pub welcome: Value,
+    /// Whether `resume_done` is given to the test.
+    shows_resume: bool,
     /// What the connection needs for as long as it lives, such as a port-forward.
     held: Option<Box<dyn Any + Send>>,
 }
@@ -128,7 +130,13 @@ impl WsClient {
         match at_most("the upgrade is answered", PATIENCE, client_async(http, transport)).await? {
             Ok((stream, response)) => {
                 let headers = response.headers().clone();
-                Ok(Upgrade::Open(Box::new(Self { stream, headers, welcome: Value::Null, held: None })))
+                Ok(Upgrade::Open(Box::new(Self {
+                    stream,
+                    headers,
+                    welcome: Value::Null,
+                    shows_resume: false,
+                    held: None,
+                })))
             }
             Err(tungstenite::Error::Http(response)) => {
                 let (parts, body) = response.into_parts();
@@ -172,6 +180,14 @@ impl WsClient {
             }
             Upgrade::Open(_) => bail!("the upgrade of {request:?} was accepted"),
         }
+    }
+
+    /// From now on [`WsClient::next`] also gives `resume_done`, which says that a device has all that was stored; others
+    /// pass over it, since it may come before or after anything else that is not stored.
+    #[must_use]
+    pub fn showing_resume(mut self) -> Self {
+        self.shows_resume = true;
+        self
     }
 
     /// Keeps something alive for as long as the connection.
@@ -234,8 +250,11 @@ impl WsClient {
             loop {
                 match self.stream.next().await {
                     Some(Ok(Message::Text(text))) => {
-                        let frame =
+                        let frame: Value =
                             serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
+                        if frame["message_type"] == "resume_done" && !self.shows_resume {
+                            continue;
+                        }
                         return Ok(Incoming::Frame(frame));
                     }
                     Some(Ok(Message::Close(Some(close)))) => {

@@ -1,6 +1,10 @@
 //! Builds a hub, in the order of what needs what.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -22,11 +26,13 @@ use crate::{
     observe::{ClusterCounts, Metrics},
     routing::{
         event_writer::EventWriter,
+        inbox::InboxLimits,
+        inbox_desk::{InboxCounts, InboxDesk},
         ports::{Inbound, LoginPolicy},
         router::Router,
     },
     session::{edge::Edge, queue_keeper},
-    settings::{AuthMode, DEV_API_KEY, Hot, HotFile, RedisMode, Settings},
+    settings::{AuthMode, DEV_API_KEY, Hot, HotFile, InboxSettings, RedisMode, Settings},
 };
 
 /// Time for the next request on a socket of the API listener: backends keep theirs open.
@@ -93,12 +99,22 @@ impl HubBuilder {
         let addresses = listeners.as_ref().map(|((_, client), (_, api))| (*client, *api));
         let (client_addr, api_addr) = addresses.unwrap_or((settings.client_addr, settings.api_addr));
 
-        let ClusterParts { bus, directory, events, counters, tasks: cluster_tasks } =
+        let ClusterParts { bus, directory, inbox, events, counters, tasks: cluster_tasks } =
             cluster::build(cluster_settings(&settings, client_addr.port(), api_addr.port()))?;
         let local = Arc::new(ConnectionTable::default());
         let events = settings.events.then(|| Arc::new(EventWriter::new(events)));
-        let router = Router::new(local, bus, Arc::clone(&directory), events.clone(), settings.max_groups);
         let metrics = Arc::new(Metrics::new());
+        let timing = Arc::clone(&metrics);
+        let timer = Box::new(move |took: Duration| timing.replayed(took));
+        let inboxes = InboxDesk::new(inbox, inbox_limits(&settings), timer);
+        let router = Router::new(
+            local,
+            bus,
+            Arc::clone(&directory),
+            events.clone(),
+            Arc::clone(&inboxes),
+            settings.max_groups,
+        );
         let edge = Edge::new(Arc::clone(&settings), hot, Arc::clone(&router), authenticator, metrics);
 
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -107,6 +123,7 @@ impl HubBuilder {
         cluster_tasks.run(inbound, Arc::new(move || traffic.load()), &background, stop.clone());
         let (registering, stopped) = (Arc::clone(&router), stop.clone());
         background.spawn(async move { registering.registry().run(stopped).await });
+        background.spawn(Arc::clone(&inboxes).run(stop.clone()));
         let (groups, stopped) = (Arc::clone(router.groups()), stop.clone());
         background.spawn(async move { groups.run(stopped).await });
         let (remembering, every, stopped) = (Arc::clone(&router), settings.heartbeat_interval, stop.clone());
@@ -132,6 +149,7 @@ impl HubBuilder {
             let mut counts = cluster_counts(&counters, events.as_deref());
             let help = "Results of sends forgotten before their time, so that a repeat would be sent";
             counts.push(("idempotency_evictions", help, router.idempotency().evicted()));
+            counts.extend(inbox_counts(inboxes.counts()));
             counts
         };
         let service = Arc::new(Service {
@@ -209,8 +227,43 @@ fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> Clu
         heartbeat_interval: settings.heartbeat_interval,
         lease: settings.lease,
         events: settings.events,
+        inbox: inbox_limits(settings),
         login: LoginPolicy { most: settings.per_user.most, reject: settings.per_user.reject },
     }
+}
+
+fn inbox_limits(settings: &Settings) -> InboxLimits {
+    let InboxSettings { messages, bytes, ttl } = settings.inbox;
+    InboxLimits { messages, bytes, ttl }
+}
+
+/// The names of the inboxes' counters among the metrics.
+fn inbox_counts(counts: &InboxCounts) -> ClusterCounts {
+    let c = counts;
+    let named = [
+        ("inbox_stored", "Messages stored", &c.stored),
+        ("inbox_duplicates", "Repeats of messages that were stored before", &c.duplicates),
+        ("inbox_trimmed", "Older stored messages that went for newer ones", &c.trimmed),
+        ("inbox_refused_memory", "Stores refused because memory is short", &c.refused_memory),
+        ("inbox_refused_registry", "Stores refused because Redis is away", &c.refused_registry),
+        ("inbox_refused_request", "Stores refused: too large, or inboxes are off", &c.refused_request),
+        ("inbox_unknown", "Stores of which nobody said whether they were carried out", &c.unknown),
+        ("inbox_replays", "Replays begun: at connects, and for holes", &c.replays),
+        ("inbox_replayed", "Stored messages sent by replays", &c.replayed),
+        ("inbox_gaps", "Losses of stored messages that devices were told of", &c.gaps),
+        (
+            "inbox_page_errors",
+            "Pages of replays that could not be read, and were tried again",
+            &c.page_errors,
+        ),
+        ("inbox_acks_written", "Acknowledgements written", &c.acks),
+        (
+            "inbox_ack_errors",
+            "Acknowledgements that could not be written, and were tried again",
+            &c.ack_errors,
+        ),
+    ];
+    named.into_iter().map(|(name, help, count)| (name, help, count.load(Ordering::Relaxed))).collect()
 }
 
 /// The names of the cluster's counters among the metrics.

@@ -19,12 +19,14 @@ use super::{
     lease_view::LeaseView,
     membership::Membership,
     memory::MemoryTasks,
+    memory_guard::MemoryGuard,
     node_record::RecordSource,
     outbox::Outbox,
     reaper::Reaper,
     redis_address::RedisAddress,
     redis_bus::RedisBus,
     redis_directory::RedisDirectory,
+    redis_inbox::RedisInbox,
     redis_link::RedisLink,
     shards::{ShardWorker, Shards},
     standing::Standing,
@@ -32,7 +34,10 @@ use super::{
 };
 use crate::{
     identity::{IdentityError, Incarnation, NodeId, NodeInstance},
-    routing::ports::{ClusterBus, Directory, EventLog, Inbound},
+    routing::{
+        inbox::Inbox,
+        ports::{ClusterBus, Directory, EventLog, Inbound},
+    },
 };
 
 /// Longest a leaving node takes to clean up after itself; others finish what it leaves.
@@ -60,6 +65,8 @@ pub struct ClusterParts {
     pub bus: Arc<dyn ClusterBus>,
     /// Who is where.
     pub directory: Arc<dyn Directory>,
+    /// Stored messages.
+    pub inbox: Arc<dyn Inbox>,
     /// What happened lately.
     pub events: Arc<dyn EventLog>,
     /// What is counted.
@@ -119,6 +126,14 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         settings.login,
     ));
     let events = Arc::new(EventStream::new(Arc::clone(&commands), &keys));
+    let guard = Arc::new(MemoryGuard::new(Arc::clone(&commands), keys.clone()));
+    let inbox = Arc::new(RedisInbox::new(
+        Arc::clone(&commands),
+        keys.clone(),
+        Arc::clone(&leases),
+        Arc::clone(&guard),
+        settings.inbox,
+    ));
     let outbox = Arc::new(Outbox::new(BatchLimits::default(), Arc::clone(&counters)));
     let bus = Arc::new(RedisBus {
         link: Arc::clone(&publishing),
@@ -162,8 +177,16 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         reader,
         workers,
         reaper,
+        guard: (settings.inbox.messages > 0).then_some(guard),
     };
-    Ok(ClusterParts { bus, directory, events, counters, tasks: ClusterTasks(Tasks::Redis(Box::new(tasks))) })
+    Ok(ClusterParts {
+        bus,
+        directory,
+        inbox,
+        events,
+        counters,
+        tasks: ClusterTasks(Tasks::Redis(Box::new(tasks))),
+    })
 }
 
 /// The first life of a process.
@@ -210,6 +233,8 @@ struct RedisTasks {
     reader: Arc<BusReader>,
     workers: Vec<ShardWorker<RemoteReply>>,
     reaper: Arc<Reaper>,
+    /// None when nothing is stored.
+    guard: Option<Arc<MemoryGuard>>,
 }
 
 impl RedisTasks {
@@ -237,6 +262,10 @@ impl RedisTasks {
         tracker.spawn(async move { directory.run(stop).await });
         let (reaper, stop) = (Arc::clone(&self.reaper), shutdown.clone());
         tracker.spawn(async move { reaper.run(stop).await });
+        if let Some(guard) = self.guard {
+            let stop = shutdown.clone();
+            tracker.spawn(async move { guard.run(stop).await });
+        }
         let (bus, stop) = (Arc::clone(&self.bus), shutdown.clone());
         tracker.spawn(async move { bus.run_publisher(stop).await });
         let (bus, stop) = (self.bus, shutdown.clone());

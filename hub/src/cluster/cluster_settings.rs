@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{identity::NodeId, routing::ports::LoginPolicy};
+use crate::{
+    identity::NodeId,
+    routing::{inbox::InboxLimits, ports::LoginPolicy},
+};
 
 /// The node's own facts and how to reach the registry. Validated by whoever parsed them.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub struct ClusterSettings {
     pub lease: Duration,
     /// Whether the backend wants to hear what happens.
     pub events: bool,
+    /// What is kept for each user.
+    pub inbox: InboxLimits,
     /// How many connections one user may have.
     pub login: LoginPolicy,
 }

@@ -56,6 +56,21 @@ impl KeySpace {
         format!("{}{{u:{user}}}:ban", self.prefix)
     }
 
+    /// A user's stored messages.
+    pub(super) fn inbox(&self, user: &UserId) -> String {
+        format!("{}{{u:{user}}}:inbox", self.prefix)
+    }
+
+    /// What is known of a user's stored messages.
+    pub(super) fn inbox_meta(&self, user: &UserId) -> String {
+        format!("{}{{u:{user}}}:meta", self.prefix)
+    }
+
+    /// There while a repeat of that message is known for one.
+    pub(super) fn idempotency(&self, user: &UserId, message: &str) -> String {
+        format!("{}{{u:{user}}}:idem:{message}", self.prefix)
+    }
+
     /// Stream of what the backend may want to hear.
     pub(super) fn events(&self) -> String {
         format!("{}{{events}}", self.prefix)
@@ -106,6 +121,9 @@ mod tests {
         assert_eq!(keys.group_index(&instance), "wsc:idx:{chat-0}:k3x9.2:groups");
         assert_eq!(keys.connections(&user), "wsc:{u:alice}:conn");
         assert_eq!(keys.ban(&user), "wsc:{u:alice}:ban");
+        assert_eq!(keys.inbox(&user), "wsc:{u:alice}:inbox");
+        assert_eq!(keys.inbox_meta(&user), "wsc:{u:alice}:meta");
+        assert_eq!(keys.idempotency(&user, "4a"), "wsc:{u:alice}:idem:4a");
         assert_eq!(keys.events(), "wsc:{events}");
         assert_eq!(keys.group_nodes(&GroupName::new("room-1").unwrap()), "wsc:{g:room-1}:nodes");
         assert_eq!(keys.revoked(&user), "wsc:{u:alice}:revoked");

@@ -15,6 +15,7 @@ use super::{
     BusCounters, ClusterError, ClusterParts, ClusterSettings, ClusterTasks, LoadSource,
     cluster_parts::first_instance,
     event_ring::EventRing,
+    memory_inbox::{Inboxes, MemoryInbox},
     memory_users::MemoryUsers,
     node_record::RecordSource,
     shards::{Delivery, Reply, ShardWorker, Shards},
@@ -47,6 +48,7 @@ struct State {
 pub struct MemoryCluster {
     state: Arc<Mutex<State>>,
     events: Arc<EventRing>,
+    inboxes: Arc<Mutex<Inboxes>>,
 }
 
 impl MemoryCluster {
@@ -56,7 +58,7 @@ impl MemoryCluster {
     /// [`ClusterError::NodeTaken`] when a node of that id is there.
     pub fn join(&self, settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         let instance = first_instance(settings.node.clone())?;
-        let login = settings.login;
+        let (login, limits) = (settings.login, settings.inbox);
         let source = Arc::new(RecordSource::new(settings));
         let (shards, workers) = Shards::new();
         let node =
@@ -78,10 +80,14 @@ impl MemoryCluster {
             lease_expires: None,
             superseded: false,
         });
+        let users = Arc::clone(&self.state);
+        let nodes = move |user: &UserId| users.lock().users.locate(user).nodes().instances;
+        let inbox = MemoryInbox::new(limits, Arc::clone(&self.inboxes), Arc::new(nodes));
         let member = Arc::new(MemoryMember { cluster: self.clone(), instance, source, registration, login });
         Ok(ClusterParts {
             bus: Arc::clone(&member) as Arc<dyn ClusterBus>,
             directory: Arc::clone(&member) as Arc<dyn Directory>,
+            inbox: Arc::new(inbox),
             events: Arc::clone(&self.events) as Arc<dyn EventLog>,
             counters: Arc::new(BusCounters::default()),
             tasks: ClusterTasks::memory(MemoryTasks { member, workers }),

@@ -8,7 +8,8 @@
 //!   `connect_answer` and `ban_store` (users), `wholeness` (whether absence means anything),
 //!   `group_directory` and `shared_reads` (groups), `reaper` (the dead), `redis_bus`, `outbox`, `batcher`, `report_slab`
 //!   (sending), `ear`, `bus_reader`, `shards` (hearing).
-//! - [`MemoryCluster`]: the same without a server.
+//! - Stored messages: `redis_inbox` with `inbox_scripts` and `memory_guard`.
+//! - [`MemoryCluster`]: the same without a server, `memory_users`, `memory_inbox`, `event_ring`.
 
 mod backoff;
 mod ban_store;
@@ -24,10 +25,13 @@ mod ear;
 mod event_ring;
 mod event_stream;
 mod group_directory;
+mod inbox_scripts;
 mod key_space;
 mod lease_view;
 mod membership;
 mod memory;
+mod memory_guard;
+mod memory_inbox;
 mod memory_users;
 mod node_record;
 mod outbox;
@@ -36,6 +40,7 @@ mod reaper;
 mod redis_address;
 mod redis_bus;
 mod redis_directory;
+mod redis_inbox;
 mod redis_link;
 mod registry_error;
 mod report_slab;

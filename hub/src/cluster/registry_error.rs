@@ -23,6 +23,9 @@ pub(super) enum RegistryError {
     /// Another live process has the node id.
     #[error("node_id_in_use: {0}")]
     NodeIdInUse(String),
+    /// Redis has no memory left for what was to be written.
+    #[error("other: {0}")]
+    OutOfMemory(String),
     /// Anything else Redis answered.
     #[error("other: {0}")]
     Other(String),
@@ -55,9 +58,9 @@ impl RegistryError {
             (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => Self::Other(format!(
                 "redis at {address} is a read-only replica; point the url at the primary"
             )),
-            (_, "OOM") => {
-                Self::Other(format!("redis at {address} is out of memory; raise its maxmemory or free some"))
-            }
+            (_, "OOM") => Self::OutOfMemory(format!(
+                "redis at {address} is out of memory; raise its maxmemory or free some"
+            )),
             (ErrorKind::InvalidClientConfig, _) => {
                 Self::Other(format!("the redis url is not usable: {}", root_cause(error)))
             }

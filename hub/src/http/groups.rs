@@ -17,7 +17,7 @@ use crate::{
         error_code::ErrorCode,
         group_answer::{GroupListing, MembershipResult},
         group_payload::MembershipChange,
-        message::parse_send,
+        message_batch::parse_group_send,
         send_result::BroadcastResult,
     },
 };
@@ -52,7 +52,7 @@ pub(super) async fn send(
     RequestBody(body): RequestBody,
 ) -> Result<Json<BroadcastResult>, Problem> {
     let group = group_of(group)?;
-    let (message, options) = parse_send(&body)?;
+    let (message, options) = parse_group_send(&body)?;
     Ok(Json(service.edge.send_to_group(&group, &message, &options).await))
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     protocol::{
         message_batch::{parse_batch, parse_broadcast, parse_send},
-        send_result::{BroadcastResult, SendResult},
+        send_result::{BroadcastResult, SendResult, SendStatus},
     },
     routing::idempotency::Principal,
 };
@@ -28,12 +28,16 @@ pub(super) async fn send_to_user(
 ) -> Result<Json<SendResult>, Problem> {
     let receiver = user_of(user)?;
     let (message, options) = parse_send(&body)?;
-    Ok(Json(
-        service
-            .edge
-            .send_to_user(Principal::Key(Arc::clone(caller.name())), receiver, message, options)
-            .await,
-    ))
+    let principal = Principal::Key(Arc::clone(caller.name()));
+    let stores = options.store;
+    let result = service.edge.send_to_user(principal, receiver, message, options).await;
+    match result.error {
+        // What is to be kept and is not cannot be told from a message that waits, but by the status of the answer.
+        Some(error) if stores && result.status == SendStatus::Failed => {
+            Err(Problem::new(error.code, error.detail))
+        }
+        _ => Ok(Json(result)),
+    }
 }
 
 /// The answer of `POST /v1/messages`.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    inbox_feed::InboxFeed,
     memberships::Memberships,
     outbound_queue::{OutboundQueue, QueueLimits},
     queue_budget::QueueBudget,
@@ -35,6 +36,8 @@ pub struct Connection {
     pub listed: AtomicBool,
     /// Frames on their way to the client.
     pub queue: OutboundQueue,
+    /// What it was given of its user's inbox.
+    pub inbox: InboxFeed,
     /// The groups it is in; changed by the roster.
     pub groups: Memberships,
     token_issued_at: AtomicU64,
@@ -52,14 +55,22 @@ impl Connection {
         limits: QueueLimits,
     ) -> Self {
         let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
+        let inbox = InboxFeed::default();
         let (listed, token_issued_at) = (AtomicBool::new(false), AtomicU64::new(NO_TOKEN));
-        Self { id, user, client, remote_address, connected_at, listed, queue, groups, token_issued_at }
+        Self { id, user, client, remote_address, connected_at, listed, queue, inbox, groups, token_issued_at }
     }
 
     /// The same with a queue that counts against a budget.
     #[must_use]
     pub fn within(mut self, budget: Arc<QueueBudget>) -> Self {
         self.queue = self.queue.within(budget);
+        self
+    }
+
+    /// The same with a place in its user's inbox.
+    #[must_use]
+    pub fn reading(mut self, inbox: InboxFeed) -> Self {
+        self.inbox = inbox;
         self
     }
 

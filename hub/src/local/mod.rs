@@ -8,6 +8,11 @@ pub mod fan_out;
 pub mod group_fan_out;
 pub mod group_members;
 pub mod group_roster;
+pub mod inbox_feed;
+#[cfg(test)]
+mod inbox_feed_test;
+pub mod inbox_page;
 pub mod memberships;
 pub mod outbound_queue;
 pub mod queue_budget;
+pub mod stored_fan_out;

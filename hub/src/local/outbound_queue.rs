@@ -41,6 +41,17 @@ pub enum Refused {
     Closed,
 }
 
+/// What became of a frame that may wait elsewhere.
+#[derive(Debug)]
+pub enum Offered {
+    /// Queued.
+    Taken,
+    /// Not now: wait for [`OutboundQueue::poll_room`]. The receipt comes back.
+    NoRoom(Option<Receipt>),
+    /// The connection is being closed. The receipt was dropped.
+    Closed,
+}
+
 /// What the session got from [`OutboundQueue::poll_take`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
@@ -60,6 +71,8 @@ struct State {
     gone: bool,
     dropped: usize,
     waker: Option<Waker>,
+    /// Of whoever waits for room, and whether only an empty queue will do.
+    room: Option<(Waker, bool)>,
 }
 
 impl State {
@@ -75,7 +88,16 @@ impl State {
 
     fn close(&mut self, reason: CloseReason) -> Option<Waker> {
         self.closing = Some(reason);
+        // A task of its own, which only has to learn that there is nothing to wait for.
+        if let Some((room, _)) = self.room.take() {
+            room.wake();
+        }
         self.waker.take()
+    }
+
+    /// Frames and bytes that wait, those in hand included.
+    fn held(&self) -> (usize, usize) {
+        (self.frames.len() + self.in_hand.0, self.bytes.saturating_add(self.in_hand.1))
     }
 
     fn park(&mut self, cx: &Context<'_>) {
@@ -151,6 +173,57 @@ impl OutboundQueue {
         }
     }
 
+    /// Queues a frame if the queue is at most three quarters full with it, or empty: a frame that was kept elsewhere and
+    /// can wait there fills no queue, so it is never what closes a connection.
+    pub fn offer(&self, frame: WireFrame, receipt: Option<Receipt>) -> Offered {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.gone {
+            return Offered::Closed;
+        }
+        let (frames, bytes) = state.held();
+        let fits = bytes.saturating_add(frame.len()) <= self.limits.bytes / 4 * 3
+            && frames + 1 <= (self.limits.messages / 4 * 3).max(1);
+        if frames > 0 && !fits {
+            return Offered::NoRoom(receipt);
+        }
+        if let Some(budget) = &self.budget {
+            budget.charge(frame.len());
+        }
+        state.bytes = state.bytes.saturating_add(frame.len());
+        state.frames.push_back(Outbound { frame, receipt });
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Offered::Taken
+    }
+
+    /// Ready once the queue is at most half full, or `empty` if asked so, with true; or when the connection is being
+    /// closed, with false. One task waits at a time.
+    pub fn poll_room(&self, empty: bool, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.gone {
+            return Poll::Ready(false);
+        }
+        if self.has_room(&state, empty) {
+            return Poll::Ready(true);
+        }
+        state.room = Some((cx.waker().clone(), empty));
+        Poll::Pending
+    }
+
+    fn has_room(&self, state: &State, empty: bool) -> bool {
+        let (frames, bytes) = state.held();
+        frames == 0 || (!empty && frames <= self.limits.messages / 2 && bytes <= self.limits.bytes / 2)
+    }
+
+    /// What may wait.
+    #[must_use]
+    pub fn limits(&self) -> QueueLimits {
+        self.limits
+    }
+
     /// Asks the session to close after what is queued now. The first reason wins; returns whether it was this one.
     pub fn close(&self, reason: CloseReason) -> bool {
         let mut state = self.state.lock();
@@ -209,6 +282,12 @@ impl OutboundQueue {
     pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut VecDeque<Outbound>) -> Poll<Taken> {
         let mut state = self.state.lock();
         self.release(std::mem::take(&mut state.in_hand));
+        if let Some((_, empty)) = state.room
+            && self.has_room(&state, empty)
+            && let Some((room, _)) = state.room.take()
+        {
+            room.wake();
+        }
         if !state.frames.is_empty() {
             state.in_hand = (state.frames.len(), std::mem::take(&mut state.bytes));
             std::mem::swap(&mut state.frames, into);
@@ -244,7 +323,11 @@ impl OutboundQueue {
         state.gone = true;
         let (dropped, counted) = state.empty();
         self.release(counted);
+        let room = state.room.take();
         drop(state);
+        if let Some((room, _)) = room {
+            room.wake();
+        }
         drop(dropped);
     }
 

@@ -99,6 +99,7 @@ pub struct Metrics {
     /// Connections closed by kicks that this node was asked for.
     pub kicked: Counter,
     send_seconds: Histogram,
+    replay_seconds: Histogram,
 }
 
 impl Default for Metrics {
@@ -131,6 +132,7 @@ impl Metrics {
             kicked: Counter::default(),
             // 0.1 ms to 13 s.
             send_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
+            replay_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
         };
         let mut registry = metrics.registry.lock();
         let m = &metrics;
@@ -179,6 +181,7 @@ impl Metrics {
             "From acceptance to answer of a send",
             m.send_seconds.clone(),
         );
+        registry.register("inbox_replay_seconds", "From a connect to resume_done", m.replay_seconds.clone());
         drop(registry);
         metrics
     }
@@ -222,6 +225,11 @@ impl Metrics {
     pub fn sent(&self, status: SendStatus, took: Duration) {
         self.sends.get_or_create(&StatusLabel { status: status.as_str() }).inc();
         self.send_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A device has got all that it had missed, so long after its connect.
+    pub fn replayed(&self, took: Duration) {
+        self.replay_seconds.observe(took.as_secs_f64());
     }
 
     /// A broadcast was answered.

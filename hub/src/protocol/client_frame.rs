@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{
     error_code::ErrorCode,
+    inbox_offset::{BadOffset, Offset},
     message::{Message, RawMessage},
 };
 use crate::identity::{GroupName, MessageId, UserId};
@@ -23,6 +24,8 @@ pub enum ClientFrame {
     GroupMessage(Box<GroupMessage>),
     /// The client wants to be a member of a group, or no longer.
     Membership(MembershipWish),
+    /// The client has all stored messages up to here.
+    Ack(AckFrame),
     /// A new token for the connection.
     Auth {
         /// Returned in the answer.
@@ -30,6 +33,15 @@ pub enum ClientFrame {
         /// Not verified yet.
         token: NewToken,
     },
+}
+
+/// The client has all stored messages up to an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AckFrame {
+    /// Up to and with this.
+    pub offset: Offset,
+    /// Returned in the `error`, if there is one.
+    pub message_id: Option<MessageId>,
 }
 
 /// A token as a client sent it. `Debug` does not show it.
@@ -97,7 +109,8 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
     let bad = |code, detail: String| BadFrame { code, detail, message_id: message_id.clone() };
     let bad_request = |detail: String| bad(ErrorCode::BadRequest, detail);
 
-    let RawFields { message_type, message_id: raw_id, content, data, receiver, group, store } = raw;
+    let RawFields { message_type, message_id: raw_id, content, data, receiver, group, store, offset, ack } =
+        raw;
     let message =
         RawMessage { message_type, message_id: raw_id, content, data }.check().map_err(bad_request)?;
     match message.message_type.as_str() {
@@ -118,8 +131,13 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
                 token: token.ok_or_else(needed)?,
             });
         }
-        word @ "ack" => {
-            return Err(bad_request(format!("message_type {word:?} is not built yet in this release")));
+        "ack" if ack.is_some() && offset.is_none() => {
+            return Err(bad_request("an ack of a token is not built yet in this release".to_owned()));
+        }
+        "ack" => {
+            let offset = offset.ok_or_else(|| bad_request("the offset is missing".to_owned()))?;
+            let offset = offset.parse().map_err(|error: BadOffset| bad_request(error.to_string()))?;
+            return Ok(ClientFrame::Ack(AckFrame { offset, message_id: message.message_id }));
         }
         word if message.message_type.is_reserved() => {
             return Err(bad(
@@ -186,6 +204,8 @@ struct RawFields {
     receiver: Option<String>,
     group: Option<String>,
     store: Option<Box<RawValue>>,
+    offset: Option<String>,
+    ack: Option<String>,
 }
 
 #[cfg(test)]
@@ -240,7 +260,7 @@ mod tests {
                 "the frame is not a JSON object of the documented form: invalid type: integer `7`, expected an object",
             ),
             (
-                r#" ["ping","p1",null,null,null,null,null]"#,
+                r#" ["ping","p1",null,null,null,null,null,null,null]"#,
                 BadRequest,
                 "the frame is not a JSON object of the documented form: it is an array",
             ),
@@ -261,6 +281,9 @@ mod tests {
                 NotPermitted,
                 "message_type \"kick_out\" is reserved",
             ),
+            ("{\"message_type\":\"ack\"}", BadRequest, "the offset is missing"),
+            ("{\"message_type\":\"ack\",\"offset\":\"e1\"}", BadRequest, "an offset looks like"),
+            ("{\"message_type\":\"ack\",\"ack\":\"t9\"}", BadRequest, "an ack of a token is not built"),
             ("{\"message_type\":\"join\"}", BadRequest, "the group is missing"),
             ("{\"message_type\":\"leave\",\"group\":\"a}b\"}", BadRequest, "group contains '}'"),
             ("{\"message_type\":\"join\",\"group\":[\"g\"]}", BadRequest, "the frame is not"),

@@ -53,6 +53,8 @@ pub enum Kind {
     Revoke = 25,
     /// Newer connections replace these; subject = user, payload: see [`super::user_verdict`].
     Replace = 26,
+    /// News of a message in a user's inbox; subject = user, payload = [`super::stored_notice::StoredNotice`].
+    Stored = 30,
 }
 
 impl Kind {
@@ -72,6 +74,7 @@ impl Kind {
             Self::Ban,
             Self::Revoke,
             Self::Replace,
+            Self::Stored,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

@@ -58,11 +58,21 @@ pub struct SendOptions {
     pub timeout: Duration,
     /// Repeats after a first try without success: 0 to 10, default 3.
     pub max_retries: u32,
+    /// Whether it is kept in the receiver's inbox first. Of account for messages to one user only.
+    pub store: bool,
+    /// How long it is kept at most, if not as long as others: from 1 s.
+    pub ttl: Option<Duration>,
 }
 
 impl Default for SendOptions {
     fn default() -> Self {
-        Self { wait: Wait::default(), timeout: Duration::from_secs(5), max_retries: 3 }
+        Self {
+            wait: Wait::default(),
+            timeout: Duration::from_secs(5),
+            max_retries: 3,
+            store: false,
+            ttl: None,
+        }
     }
 }
 

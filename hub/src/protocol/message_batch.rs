@@ -13,6 +13,9 @@ pub const MOST_MESSAGES: usize = 1000;
 /// Users in one question, or left out of one broadcast.
 pub const MOST_USERS: usize = 1000;
 
+/// Longest life of a stored message in seconds: a year. The inbox's own bound is usually shorter.
+const LONGEST_TTL: u64 = 31_536_000;
+
 /// One message of a call with many.
 #[derive(Debug, Clone)]
 pub struct BatchEntry {
@@ -116,12 +119,20 @@ impl Fields<'_> {
             return Err(not_an_object());
         }
         let fields: Options<'_> = serde_json::from_str(raw.get()).map_err(|_| not_an_object())?;
-        if take::<bool>("store", fields.store, "true or false")? == Some(true) {
-            return Err(BadBody::new("options.store is not built yet in this release, leave it out"));
-        }
-        if present(fields.ttl_seconds).is_some() {
-            return Err(BadBody::new("ttl_seconds is not built yet in this release, leave it out"));
-        }
+        let store = take("options.store", fields.store, "true or false")?.unwrap_or(false);
+        let expected = "a whole number of seconds";
+        let ttl = match take::<u64>("options.ttl_seconds", fields.ttl_seconds, expected)? {
+            None => None,
+            Some(_) if !store => {
+                return Err(BadBody::new("options.ttl_seconds goes with options.store true only"));
+            }
+            Some(seconds @ 1..=LONGEST_TTL) => Some(Duration::from_secs(seconds)),
+            Some(seconds) => {
+                return Err(BadBody::new(format!(
+                    "options.ttl_seconds must be from 1 to {LONGEST_TTL}, found {seconds}"
+                )));
+            }
+        };
         let wait = match take::<String>("wait", fields.wait, "a string")?.as_deref() {
             None => defaults.wait,
             Some("none") => Wait::None,
@@ -153,7 +164,16 @@ impl Fields<'_> {
                 return Err(BadBody::new(format!("options.max_retries must be from 0 to 10, found {n}")));
             }
         };
-        Ok(SendOptions { wait, timeout, max_retries })
+        Ok(SendOptions { wait, timeout, max_retries, store, ttl })
+    }
+
+    /// The options of a message for many, which cannot be stored.
+    fn options_for_many(&self) -> Result<SendOptions, BadBody> {
+        let options = self.options()?;
+        match options.store {
+            true => Err(BadBody::new("options.store is for messages to one user only")),
+            false => Ok(options),
+        }
     }
 
     fn entry(&self) -> Result<BatchEntry, BadBody> {
@@ -186,6 +206,15 @@ pub fn parse_send(body: &[u8]) -> Result<(Message, SendOptions), BadBody> {
     Ok((fields.message()?, fields.options()?))
 }
 
+/// Reads the body of `POST /v1/groups/{group}/messages`.
+///
+/// # Errors
+/// [`BadBody`] naming the first field that is wrong.
+pub fn parse_group_send(body: &[u8]) -> Result<(Message, SendOptions), BadBody> {
+    let fields: Fields<'_> = object(body)?;
+    Ok((fields.message()?, fields.options_for_many()?))
+}
+
 /// Reads the body of `POST /v1/broadcast`.
 ///
 /// # Errors
@@ -193,7 +222,7 @@ pub fn parse_send(body: &[u8]) -> Result<(Message, SendOptions), BadBody> {
 pub fn parse_broadcast(body: &[u8]) -> Result<BroadcastRequest, BadBody> {
     let fields: Fields<'_> = object(body)?;
     let exclude_users = users("exclude_users", fields.exclude_users)?.unwrap_or_default();
-    Ok(BroadcastRequest { message: fields.message()?, options: fields.options()?, exclude_users })
+    Ok(BroadcastRequest { message: fields.message()?, options: fields.options_for_many()?, exclude_users })
 }
 
 /// Reads the body of `POST /v1/messages`. One bad message refuses all: nothing is sent then.
@@ -281,8 +310,10 @@ mod tests {
             ("{\"options\":5}", "options must be an object, found 5"),
             ("{\"options\":{\"wait\":\"soon\"}}", "options.wait must be"),
             ("{\"options\":{\"wait\":\"acked\"}}", "options.wait \"acked\" is not built yet"),
-            ("{\"options\":{\"store\":true}}", "options.store is not built yet"),
-            ("{\"options\":{\"ttl_seconds\":5}}", "ttl_seconds is not built yet"),
+            ("{\"options\":{\"store\":1}}", "options.store must be true or false"),
+            ("{\"options\":{\"ttl_seconds\":5}}", "options.ttl_seconds goes with options.store"),
+            ("{\"options\":{\"store\":true,\"ttl_seconds\":0}}", "options.ttl_seconds must be from 1"),
+            ("{\"options\":{\"store\":true,\"ttl_seconds\":\"5\"}}", "options.ttl_seconds must be a whole"),
             ("{\"options\":{\"timeout_ms\":0}}", "options.timeout_ms must be from 1 to 60000"),
             ("{\"options\":{\"timeout_ms\":-1}}", "timeout_ms must be a whole number"),
             ("{\"options\":{\"max_retries\":99}}", "options.max_retries must be from 0 to 10"),

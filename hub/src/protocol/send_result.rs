@@ -15,7 +15,9 @@ pub enum SendStatus {
     Delivered,
     /// The user has no connection.
     Offline,
-    /// Sent, but no report came in time: may have been delivered.
+    /// Kept in the receiver's inbox, not known to be delivered yet.
+    Stored,
+    /// Sent, but no report came in time: may have been delivered. Or to be stored, but nobody said whether it was.
     Unknown,
     /// Some connections got it, some nodes were silent: the count is a lower bound.
     Partial,
@@ -31,6 +33,7 @@ impl SendStatus {
             Self::Accepted => "accepted",
             Self::Delivered => "delivered",
             Self::Offline => "offline",
+            Self::Stored => "stored",
             Self::Unknown => "unknown",
             Self::Partial => "partial",
             Self::Failed => "failed",
@@ -77,6 +80,9 @@ pub struct SendResult {
     /// What each try came to, the first one included; empty, and left out, when the first was the last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// Place in the receiver's inbox; only of a message that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<String>,
     /// This is the result of an earlier send with the same `message_id`; nothing was sent now.
     #[serde(skip_serializing_if = "is_false")]
     pub duplicate: bool,

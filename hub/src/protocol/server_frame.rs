@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{error_code::ErrorCode, message::Message, send_result::SendResult, wire_frame::WireFrame};
+use super::{
+    error_code::ErrorCode, inbox_offset::Offset, message::Message, send_result::SendResult,
+    wire_frame::WireFrame,
+};
 use crate::identity::{ClientId, ConnectionId, GroupName, MessageId, NodeId, UserId};
 
 /// The first frame on every connection.
@@ -189,6 +192,29 @@ pub fn going_away(reason: &str, retry_after: Duration) -> WireFrame {
     }
     let data = Data { reason, retry_after_ms: whole_millis(retry_after) };
     encode(&Frame { message_type: "going_away", data })
+}
+
+/// `resume_gap`: stored messages behind `from`, up to and with `to`, are lost to this device.
+#[must_use]
+pub fn resume_gap(from: Offset, to: Offset) -> WireFrame {
+    #[derive(Serialize)]
+    struct Data {
+        from: String,
+        to: String,
+    }
+    #[derive(Serialize)]
+    struct Frame {
+        message_type: &'static str,
+        data: Data,
+    }
+    let data = Data { from: from.to_string(), to: to.to_string() };
+    encode(&Frame { message_type: "resume_gap", data })
+}
+
+/// `resume_done`: all stored messages that the device had missed have been sent.
+#[must_use]
+pub fn resume_done() -> WireFrame {
+    WireFrame::new(r#"{"message_type":"resume_done"}"#.to_owned())
 }
 
 /// `auth_expiring`: the token ends in that time.

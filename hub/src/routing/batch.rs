@@ -8,19 +8,21 @@ use super::{
     dispatch::Flight,
     idempotency::{Claim, Principal, Ticket},
     router::{Router, rfc3339},
+    store::ToStore,
 };
 use crate::{
     identity::UserId,
     protocol::{
         message_batch::BatchEntry,
         send_result::{SendResult, UsersOnline},
+        wire_frame::WireFrame,
     },
     routing::ports::DirectoryError,
 };
 
 /// What one entry is waiting for.
-enum Part<'a> {
-    Sent { id: String, flight: Flight<'a>, ticket: Option<Ticket> },
+enum Part {
+    Sent { id: String, frame: WireFrame, ticket: Option<Ticket> },
     UnderWay(oneshot::Receiver<Option<std::sync::Arc<SendResult>>>),
     Known(SendResult),
 }
@@ -35,17 +37,45 @@ impl Router {
         let own = self.own().node;
         let mut waiting = Vec::new();
         let mut known: Vec<Option<SendResult>> = Vec::with_capacity(entries.len());
-        let mut flights = Vec::with_capacity(entries.len());
-        let mut sent = Vec::with_capacity(entries.len());
+        let mut begun = Vec::with_capacity(entries.len());
         for (place, entry) in entries.iter().enumerate() {
             known.push(None);
             match self.begin(principal, entry, &create_at, accepted) {
-                Part::Sent { id, flight, ticket } => {
+                Part::Sent { id, frame, ticket } => begun.push((place, id, frame, ticket)),
+                Part::UnderWay(result) => waiting.push((place, result)),
+                Part::Known(result) => known[place] = Some(result),
+            }
+        }
+        // All that is to be kept is kept before anything leaves: a receiver's messages keep their order.
+        let to_store: Vec<_> = begun
+            .iter()
+            .filter_map(|(place, id, frame, _)| {
+                let BatchEntry { receiver, message, options } = &entries[*place];
+                let name = message.message_id.as_ref().map(|message_id| (principal, message_id));
+                options.store.then_some(ToStore { receiver, id, frame, options, name })
+            })
+            .collect();
+        let mut stored = self.store_all(&to_store, accepted).await.into_iter();
+        let mut flights = Vec::with_capacity(begun.len());
+        let mut sent = Vec::with_capacity(begun.len());
+        for (place, id, frame, ticket) in begun {
+            let BatchEntry { receiver, options, .. } = &entries[place];
+            let stored = if options.store { stored.next() } else { None };
+            let flight = match stored {
+                None => Ok(Flight::new(receiver, frame, *options)),
+                Some(stored) => Flight::of_stored(stored, receiver, *options),
+            };
+            match flight {
+                Ok(flight) => {
                     flights.push(flight);
                     sent.push((place, id, ticket));
                 }
-                Part::UnderWay(result) => waiting.push((place, result)),
-                Part::Known(result) => known[place] = Some(result),
+                Err(result) => {
+                    if let Some(ticket) = ticket {
+                        ticket.settle(&result, true, Instant::now());
+                    }
+                    known[place] = Some(result);
+                }
             }
         }
         self.run(&mut flights, accepted, None).await;
@@ -54,7 +84,7 @@ impl Router {
         for (flight, (place, id, ticket)) in flights.into_iter().zip(sent) {
             let result = flight.result(id, &own, took);
             if let Some(ticket) = ticket {
-                ticket.settle(&result, now);
+                ticket.settle(&result, entries[place].options.store, now);
             }
             known[place] = Some(result);
         }
@@ -74,14 +104,8 @@ impl Router {
         results
     }
 
-    fn begin<'a>(
-        &self,
-        principal: &Principal,
-        entry: &'a BatchEntry,
-        create_at: &str,
-        now: Instant,
-    ) -> Part<'a> {
-        let BatchEntry { receiver, message, options } = entry;
+    fn begin(&self, principal: &Principal, entry: &BatchEntry, create_at: &str, now: Instant) -> Part {
+        let BatchEntry { receiver, message, .. } = entry;
         let claim =
             message.message_id.as_ref().map(|id| self.idempotency.claim(principal, id, receiver, now));
         let ticket = match claim {
@@ -91,7 +115,7 @@ impl Router {
             Some(Claim::Known(result)) => return Part::Known((*result).clone()),
         };
         let (id, frame) = self.frame(None, receiver, message, create_at);
-        Part::Sent { id, flight: Flight::new(receiver, frame, *options), ticket }
+        Part::Sent { id, frame, ticket }
     }
 
     /// Which of the users are online, and where. At most 1,000 are asked for at once.

@@ -24,6 +24,7 @@ use crate::{
         error_code::ErrorCode,
         message::{SendOptions, Wait},
         send_result::{Attempt, SendResult, SendStatus},
+        stored_notice::StoredNotice,
         wire_frame::WireFrame,
     },
 };
@@ -36,6 +37,9 @@ pub(super) struct Flight<'a> {
     tally: SendTally,
     /// This node's connections that have the frame and have not all written it.
     local: Option<Settled>,
+    /// Of a stored message: its news, and the other nodes where the receiver was when it was stored. Who connects later
+    /// reads it from the inbox.
+    stored: Option<(StoredNotice, Vec<NodeInstance>)>,
     retries: u32,
     /// When the present try began, since acceptance.
     began: Duration,
@@ -50,10 +54,22 @@ impl<'a> Flight<'a> {
             options,
             tally: SendTally::default(),
             local: None,
+            stored: None,
             retries: 0,
             began: Duration::ZERO,
             attempts: Vec::new(),
         }
+    }
+
+    /// A message that is kept.
+    pub(super) fn stored(
+        receiver: &'a UserId,
+        notice: StoredNotice,
+        nodes: Vec<NodeInstance>,
+        options: SendOptions,
+    ) -> Self {
+        let frame = WireFrame::new(String::new());
+        Self { stored: Some((notice, nodes)), ..Self::new(receiver, frame, options) }
     }
 
     fn left(&self, elapsed: Duration) -> Duration {
@@ -83,12 +99,17 @@ impl<'a> Flight<'a> {
         if self.retries > 0 {
             self.note_attempt();
         }
-        let conclusion = self.tally.conclude();
-        let (status, connections, nodes) = if self.waits() {
+        let mut conclusion = self.tally.conclude();
+        let (mut status, connections, nodes) = if self.waits() {
             (conclusion.status, conclusion.connections, self.tally.nodes(own))
         } else {
             (accepted(conclusion.status), 0, Vec::new())
         };
+        let offset = self.stored.map(|(notice, _)| notice.offset.to_string());
+        if offset.is_some() && !matches!(status, SendStatus::Delivered | SendStatus::Partial) {
+            // Whatever happened on the way: it is kept and will be read.
+            (status, conclusion.error) = (SendStatus::Stored, None);
+        }
         SendResult {
             id,
             message_id: None,
@@ -98,6 +119,7 @@ impl<'a> Flight<'a> {
             total_retries: self.retries,
             total_duration_ms: whole_millis(took),
             attempts: self.attempts,
+            offset,
             duplicate: false,
             error: conclusion.error,
         }
@@ -112,9 +134,11 @@ fn whole_millis(duration: Duration) -> u64 {
 fn accepted(status: SendStatus) -> SendStatus {
     match status {
         SendStatus::Offline | SendStatus::Failed => status,
-        SendStatus::Accepted | SendStatus::Delivered | SendStatus::Unknown | SendStatus::Partial => {
-            SendStatus::Accepted
-        }
+        SendStatus::Accepted
+        | SendStatus::Delivered
+        | SendStatus::Stored
+        | SendStatus::Unknown
+        | SendStatus::Partial => SendStatus::Accepted,
     }
 }
 
@@ -203,7 +227,10 @@ impl Router {
         if flight.tally.own_is_settled() {
             return;
         }
-        let fan_out = fan_out::to_user(&self.local, flight.receiver, &flight.frame, flight.waits());
+        let fan_out = match &flight.stored {
+            None => fan_out::to_user(&self.local, flight.receiver, &flight.frame, flight.waits()),
+            Some((notice, _)) => self.give_here(flight.receiver, notice, flight.waits()),
+        };
         if fan_out.queued > 0 {
             flight.local = fan_out.settled;
             let queued = Outcome::Reached(fan_out.queued);
@@ -223,7 +250,12 @@ impl Router {
         accepted: Instant,
     ) -> HashMap<UserId, Vec<NodeInstance>> {
         let elapsed = accepted.elapsed();
-        let mut receivers: Vec<UserId> = active.iter().map(|p| flights[*p].receiver.clone()).collect();
+        let mut receivers: Vec<UserId> = active
+            .iter()
+            .map(|place| &flights[*place])
+            .filter(|flight| flight.stored.is_none())
+            .map(|flight| flight.receiver.clone())
+            .collect();
         receivers.sort_unstable();
         receivers.dedup();
         let left = active.iter().map(|place| flights[*place].left(elapsed)).max().unwrap_or_default();
@@ -231,12 +263,16 @@ impl Router {
         let first = active.first().is_none_or(|place| flights[*place].retries == 0);
         let freshness = if first { Freshness::Known } else { Freshness::Fresh };
         let found = match receivers.as_slice() {
+            [] => Vec::new(),
             [only] => vec![self.targets(only, freshness, left).await],
             many => self.targets_of_many(many, freshness, left).await,
         };
         let found: HashMap<UserId, Result<Targets, String>> = receivers.into_iter().zip(found).collect();
         for place in active {
             let flight = &mut flights[*place];
+            if flight.stored.is_some() {
+                continue;
+            }
             match found.get(flight.receiver) {
                 Some(Ok(Targets { doubt: Some(doubt), .. })) => {
                     flight.tally.note_registry_error((*doubt).to_owned());
@@ -262,16 +298,22 @@ impl Router {
             let flight = &flights[*place];
             let left = flight.left(elapsed);
             let timeout = retry::patience(flight.repeats_left(), left);
-            let targets = targets.get(flight.receiver).map_or(&[][..], Vec::as_slice);
+            let (kind, payload, targets) = match &flight.stored {
+                None => {
+                    let targets = targets.get(flight.receiver).map_or(&[][..], Vec::as_slice);
+                    (Kind::Deliver, flight.frame.bytes().clone(), targets)
+                }
+                Some((notice, nodes)) => (Kind::Stored, notice.encode(), nodes.as_slice()),
+            };
             for (target, number) in flight.tally.to_ask(targets) {
                 let number = number.unwrap_or_else(|| if flight.waits() { self.next_number() } else { 0 });
                 let envelope = Envelope {
-                    kind: Kind::Deliver,
+                    kind,
                     wants_report: flight.waits(),
                     patience: flight.waits().then_some(left),
                     number,
                     subject: Some(flight.receiver.clone()),
-                    payload: flight.frame.bytes().clone(),
+                    payload: payload.clone(),
                 };
                 let bundle = *at.entry(target.clone()).or_insert_with(|| {
                     bundles.push((target, Vec::new(), Vec::new()));
@@ -287,8 +329,14 @@ impl Router {
 
 /// The messages worth another try, in order.
 fn to_repeat(flights: &[Flight<'_>]) -> Vec<usize> {
-    let worth =
-        |flight: &Flight<'_>| flight.repeats_left() > 0 && flight.tally.is_worth_a_retry(flight.retries);
+    let worth = |flight: &Flight<'_>| {
+        flight.repeats_left() > 0
+            && match flight.stored {
+                None => flight.tally.is_worth_a_retry(flight.retries),
+                // Whoever is there now and was not then reads it from the inbox.
+                Some(_) => flight.tally.is_open(),
+            }
+    };
     let mut again: Vec<usize> =
         flights.iter().enumerate().filter(|(_, flight)| worth(flight)).map(|(place, _)| place).collect();
     if again.is_empty() || flights.len() == 1 {

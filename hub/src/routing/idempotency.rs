@@ -187,10 +187,11 @@ pub struct Ticket {
 
 impl Ticket {
     /// Remembers what came of it. A message that certainly was not sent is not remembered: to send it again is what its
-    /// caller has to do.
-    pub fn settle(mut self, result: &SendResult, now: Instant) {
+    /// caller has to do. Nor is one of which nobody knows whether it was stored: the inbox knows that when it is repeated.
+    pub fn settle(mut self, result: &SendResult, stores: bool, now: Instant) {
         self.settled = true;
-        let known = (result.status != SendStatus::Failed)
+        let is_open = stores && result.offset.is_none();
+        let known = (result.status != SendStatus::Failed && !is_open)
             .then(|| Arc::new(SendResult { duplicate: true, message_id: None, ..result.clone() }));
         self.memory.settle(self.key, known.as_ref(), now);
     }
@@ -218,6 +219,7 @@ mod tests {
             total_retries: 0,
             total_duration_ms: 0,
             attempts: Vec::new(),
+            offset: None,
             duplicate: false,
             error: None,
         }
@@ -242,7 +244,7 @@ mod tests {
         let (memory, now) = (Idempotency::default(), Instant::now());
         let ticket = first(claim(&memory, "m1", now));
         let Claim::UnderWay(mut early) = claim(&memory, "m1", now) else { panic!("not under way") };
-        ticket.settle(&result(SendStatus::Delivered), now);
+        ticket.settle(&result(SendStatus::Delivered), false, now);
         let waited = early.try_recv().unwrap().unwrap();
         assert!(waited.duplicate && waited.status == SendStatus::Delivered);
         let Claim::Known(known) = claim(&memory, "m1", now + KEPT / 2) else { panic!("not known") };
@@ -275,8 +277,8 @@ mod tests {
         let Claim::UnderWay(mut waiting) = claim(&memory, "m1", now) else { panic!("not under way") };
         drop(ticket);
         assert_eq!(waiting.try_recv(), Ok(None));
-        first(claim(&memory, "m1", now)).settle(&result(SendStatus::Failed), now);
-        first(claim(&memory, "m1", now)).settle(&result(SendStatus::Offline), now);
+        first(claim(&memory, "m1", now)).settle(&result(SendStatus::Failed), false, now);
+        first(claim(&memory, "m1", now)).settle(&result(SendStatus::Offline), false, now);
         assert!(matches!(claim(&memory, "m1", now), Claim::Known(_)));
     }
 
@@ -284,7 +286,7 @@ mod tests {
     fn memory_is_bounded_and_evictions_are_counted() {
         let (memory, now) = (Idempotency::holding(SHARDS), Instant::now());
         for n in 0..10 * SHARDS {
-            first(claim(&memory, &format!("m{n}"), now)).settle(&result(SendStatus::Delivered), now);
+            first(claim(&memory, &format!("m{n}"), now)).settle(&result(SendStatus::Delivered), false, now);
         }
         let held: usize = memory.0.shards.iter().map(|shard| shard.lock().entries.len()).sum();
         assert!(held <= SHARDS && held as u64 + memory.evicted() == 10 * SHARDS as u64, "{held}");

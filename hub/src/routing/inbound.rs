@@ -16,12 +16,17 @@ use super::{
     tally::Outcome,
 };
 use crate::{
-    identity::NodeInstance,
-    local::{delivery_tally::Settled, fan_out},
+    identity::{NodeInstance, UserId},
+    local::{
+        delivery_tally::Settled,
+        fan_out::{self, FanOut},
+        stored_fan_out,
+    },
     protocol::{
         broadcast_payload,
         close_reason::CloseReason,
         envelope::{Envelope, Kick, Kind, ReportStatus},
+        stored_notice::StoredNotice,
         wire_frame::WireFrame,
     },
 };
@@ -35,7 +40,7 @@ const BROADCAST_PATIENCE: Duration = Duration::from_secs(1);
 impl Inbound for Router {
     fn handle(&self, source: &NodeInstance, envelope: Envelope) -> Handling {
         match envelope.kind {
-            Kind::Deliver => self.deliver(source, envelope),
+            Kind::Deliver | Kind::Stored => self.deliver(source, envelope),
             Kind::Broadcast | Kind::BroadcastExcept => self.deliver_to_all(source, envelope),
             Kind::Kick => self.kick_here(source, envelope),
             Kind::PresenceChanged => self.presence_changed(source, envelope),
@@ -52,12 +57,29 @@ impl Inbound for Router {
     }
 }
 
+/// What a delivery brings.
+enum Content {
+    Frame(WireFrame),
+    Stored(StoredNotice),
+}
+
 impl Router {
+    /// Gives the news of a stored message to the connections here.
+    pub(super) fn give_here(&self, user: &UserId, notice: &StoredNotice, confirm: bool) -> FanOut {
+        let (fan_out, to_replay) = stored_fan_out::to_user(&self.local, user, notice, confirm);
+        for connection in to_replay {
+            self.inboxes.replay(connection);
+        }
+        fan_out
+    }
+
     fn deliver(&self, source: &NodeInstance, envelope: Envelope) -> Handling {
         let Some(user) = &envelope.subject else { return malformed(source, "a delivery names no user") };
-        let Ok(frame) = WireFrame::from_bytes(envelope.payload) else {
-            return malformed(source, "a delivery is not utf-8");
+        let content = match envelope.kind {
+            Kind::Stored => StoredNotice::decode(envelope.payload).ok().map(Content::Stored),
+            _ => WireFrame::from_bytes(envelope.payload).ok().map(Content::Frame),
         };
+        let Some(content) = content else { return malformed(source, "a delivery cannot be read") };
         if envelope.wants_report {
             // A node that waits for the report repeats what it heard nothing of.
             match self.repeats.begin(source, envelope.number, Instant::now()) {
@@ -69,7 +91,10 @@ impl Router {
                 Seen::Settled(None) | Seen::Forgotten => return Handling::Ignored,
             }
         }
-        let fan_out = fan_out::to_user(&self.local, user, &frame, envelope.wants_report);
+        let fan_out = match &content {
+            Content::Frame(frame) => fan_out::to_user(&self.local, user, frame, envelope.wants_report),
+            Content::Stored(notice) => self.give_here(user, notice, envelope.wants_report),
+        };
         let Some(settled) = fan_out.settled else { return Handling::Ignored };
         let answer = match (fan_out.queued, fan_out.full) {
             (0, 0) => Answer { status: ReportStatus::NotHere, count: 0 },

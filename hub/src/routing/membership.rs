@@ -68,9 +68,10 @@ impl Questions {
 }
 
 impl Router {
-    /// Takes a connection that ends out of everything: table, groups, directory.
+    /// Takes a connection that ends out of everything: table, groups, inbox, directory.
     pub async fn disconnect(&self, connection: &Connection) {
-        future::join(self.registry.disconnect(connection), self.groups.end(connection)).await;
+        let (registry, groups) = (self.registry.disconnect(connection), self.groups.end(connection));
+        future::join3(registry, groups, self.inboxes.close(connection)).await;
     }
 
     /// This node's groups.

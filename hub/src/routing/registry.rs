@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     event_writer::EventWriter,
+    inbox_desk::InboxDesk,
     known_bans::KnownBans,
     ports::{Ban, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, UserNodes},
     router::rfc3339,
@@ -71,6 +72,7 @@ pub struct Registry {
     whereabouts: Arc<Whereabouts>,
     events: Option<Arc<EventWriter>>,
     known_bans: Arc<KnownBans>,
+    inboxes: Arc<InboxDesk>,
     slots: Box<[tokio::sync::Mutex<()>]>,
     hasher: std::collections::hash_map::RandomState,
     unsettled: Mutex<HashMap<ConnectionId, UserId>>,
@@ -87,6 +89,7 @@ impl Registry {
         bus: Arc<dyn ClusterBus>,
         whereabouts: Arc<Whereabouts>,
         known_bans: Arc<KnownBans>,
+        inboxes: Arc<InboxDesk>,
     ) -> Self {
         Self {
             local,
@@ -95,6 +98,7 @@ impl Registry {
             whereabouts,
             events,
             known_bans,
+            inboxes,
             slots: (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: std::collections::hash_map::RandomState::new(),
             unsettled: Mutex::default(),
@@ -282,11 +286,11 @@ impl Registry {
         let mut ticks = tokio::time::interval(ASSERT_EVERY / u32::try_from(shards).unwrap_or(1).max(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut registration = self.directory.registration();
-        let (mut written_epoch, mut asserted_epoch, mut shard) = (0, 0, 0);
+        let (mut written_epoch, mut asserted_epoch, mut heard, mut shard) = (0, 0, 0, 0);
         loop {
-            let (registered, epoch) = {
+            let (registered, epoch, hearing) = {
                 let now = registration.borrow_and_update();
-                (now.registered, now.epoch)
+                (now.registered, now.epoch, now.hearing)
             };
             if registered && epoch != written_epoch {
                 written_epoch = epoch;
@@ -295,6 +299,11 @@ impl Registry {
                 self.settle_all(all).await;
                 let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(connections, epoch, took_ms, "all connections were asserted in the registry");
+            }
+            if registered && hearing != heard {
+                // News of stored messages may have been missed; those that were asserted just now are looked at twice.
+                heard = hearing;
+                self.inboxes.look(&self.local.all()).await;
             }
             let mut waiting = !self.unsettled.lock().is_empty();
             if registered && waiting {
@@ -325,12 +334,15 @@ impl Registry {
     }
 
     async fn settle_all(&self, connections: Vec<(ConnectionId, UserId)>) {
-        futures::stream::iter(connections)
-            .for_each_concurrent(ASSERTIONS_IN_FLIGHT, |(id, user)| async move {
-                // What the directory does not accept was closed, what it did not hear stays unsettled.
-                let _ = self.settle(&user, id).await;
-            })
-            .await;
+        let settled = futures::stream::iter(connections).map(|(id, user)| async move {
+            // What the directory does not accept was closed, what it did not hear stays unsettled.
+            self.settle(&user, id).await.ok()?;
+            self.local.of_user(&user).into_iter().find(|connection| connection.id == id)
+        });
+        let settled: Vec<_> = settled.buffer_unordered(ASSERTIONS_IN_FLIGHT).collect().await;
+        // From now on whatever is stored is told to this node: what is older is found here.
+        let standing: Vec<_> = settled.into_iter().flatten().collect();
+        self.inboxes.look(&standing).await;
     }
 }
 

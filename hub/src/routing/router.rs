@@ -18,6 +18,7 @@ use super::{
     event_writer::EventWriter,
     group_registry::GroupRegistry,
     idempotency::Idempotency,
+    inbox_desk::InboxDesk,
     known_bans::KnownBans,
     membership::Questions,
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
@@ -38,6 +39,7 @@ pub struct Router {
     pub(super) registry: Registry,
     pub(super) whereabouts: Arc<Whereabouts>,
     pub(super) groups: Arc<GroupRegistry>,
+    pub(super) inboxes: Arc<InboxDesk>,
     pub(super) questions: Questions,
     pub(super) known_bans: Arc<KnownBans>,
     pub(super) registration: watch::Receiver<Registration>,
@@ -62,6 +64,7 @@ impl Router {
         bus: Arc<dyn ClusterBus>,
         directory: Arc<dyn Directory>,
         events: Option<Arc<EventWriter>>,
+        inboxes: Arc<InboxDesk>,
         max_groups: usize,
     ) -> Arc<Self> {
         let (whereabouts, known_bans) = (Arc::new(Whereabouts::default()), Arc::new(KnownBans::default()));
@@ -74,7 +77,9 @@ impl Router {
                 Arc::clone(&bus),
                 Arc::clone(&whereabouts),
                 Arc::clone(&known_bans),
+                Arc::clone(&inboxes),
             ),
+            inboxes,
             whereabouts,
             groups: Arc::new(GroupRegistry::new(Arc::clone(&directory), max_groups)),
             questions: Questions::default(),

@@ -9,6 +9,7 @@ use super::{
     dispatch::Flight,
     idempotency::{Claim, Principal, Ticket},
     router::{Router, rfc3339},
+    store::ToStore,
 };
 use crate::{
     identity::UserId,
@@ -30,7 +31,7 @@ impl Router {
         message: &Message,
         options: &SendOptions,
     ) -> SendResult {
-        self.send_now(sender, receiver, message, options, None).await
+        self.send_now(None, sender, receiver, message, options, None).await
     }
 
     /// The same, but a message that `principal` sent with the same `message_id` to the same user within a minute is not
@@ -49,9 +50,9 @@ impl Router {
             Ok(ticket) => ticket,
             Err(known) => return known,
         };
-        let result = self.send_now(sender, receiver, message, options, retrying).await;
+        let result = self.send_now(Some(principal), sender, receiver, message, options, retrying).await;
         if let Some(ticket) = ticket {
-            ticket.settle(&result, Instant::now());
+            ticket.settle(&result, options.store, Instant::now());
         }
         result
     }
@@ -78,6 +79,7 @@ impl Router {
 
     async fn send_now(
         &self,
+        principal: Option<&Principal>,
         sender: Option<&UserId>,
         receiver: &UserId,
         message: &Message,
@@ -87,7 +89,19 @@ impl Router {
         let accepted = Instant::now();
         let create_at = rfc3339(SystemTime::now());
         let (id, frame) = self.frame(sender, receiver, message, &create_at);
-        let mut flights = [Flight::new(receiver, frame, *options)];
+        let flight = if options.store {
+            let name = principal.zip(message.message_id.as_ref());
+            let to_store = ToStore { receiver, id: &id, frame: &frame, options, name };
+            match Flight::of_stored(self.store(&to_store, accepted).await, receiver, *options) {
+                Ok(flight) => flight,
+                Err(result) => {
+                    return SendResult { message_id: message.message_id.clone(), ..result };
+                }
+            }
+        } else {
+            Flight::new(receiver, frame, *options)
+        };
+        let mut flights = [flight];
         self.run(&mut flights, accepted, retrying).await;
         let [flight] = flights;
         let result = flight.result(id, &self.own().node, accepted.elapsed());

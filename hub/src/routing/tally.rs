@@ -111,6 +111,12 @@ impl SendTally {
         self.registry_error.is_some() || own || open || (moved && (repeats == 0 || !self.reached_any()))
     }
 
+    /// Whether a node that was asked has not said what became of the message.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.others.iter().any(|asked| matches!(asked.outcome, Outcome::Silent | Outcome::NotSent(..)))
+    }
+
     fn reached_any(&self) -> bool {
         self.outcomes().any(|outcome| matches!(outcome, Outcome::Reached(_)))
     }

@@ -65,7 +65,7 @@ impl Router {
         Ok(Targets { nodes, doubt: None })
     }
 
-    fn without_own(&self, mut instances: Vec<NodeInstance>) -> Vec<NodeInstance> {
+    pub(super) fn without_own(&self, mut instances: Vec<NodeInstance>) -> Vec<NodeInstance> {
         let registration = self.registration.borrow();
         instances.retain(|instance| instance.node != registration.instance.node);
         instances

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     auth::{Grants, origin_allowed},
     identity::{GroupName, UserId},
-    local::connection::Connection,
-    protocol::{close_reason::CloseReason, error_code::ErrorCode},
+    local::{connection::Connection, inbox_feed::InboxFeed},
+    protocol::{close_reason::CloseReason, error_code::ErrorCode, inbox_offset::Offset},
     routing::{registry::ConnectRefusal, router::rfc3339},
     settings::{ClientSend, Hot, OnRegistryDown},
 };
@@ -161,13 +161,15 @@ impl Edge {
             &identity.grants,
             most,
         )?;
-        self.register(identity, groups, (seat, address_seat), address).await
+        let inbox = self.inbox_of(inputs, &identity)?;
+        self.register(identity, groups, inbox, (seat, address_seat), address).await
     }
 
     async fn register(
         self: &Arc<Self>,
         identity: Identity,
         groups: Vec<GroupName>,
+        inbox: InboxFeed,
         seats: (Seat, Option<AddressSeat>),
         address: Option<ClientAddress>,
     ) -> Result<Admitted, Refusal> {
@@ -185,7 +187,8 @@ impl Edge {
                 SystemTime::now(),
                 self.hot.now().limits.queue,
             )
-            .within(Arc::clone(&self.queue_budget)),
+            .within(Arc::clone(&self.queue_budget))
+            .reading(inbox),
         );
         let mut admitted = Admitted {
             watched: self.heartbeat.watch(Arc::clone(&connection), identity.expires),
@@ -222,7 +225,25 @@ impl Edge {
             };
             return Err(Refusal::new(code, format!("closed while connecting: {}", reason.text())));
         }
+        // It stands in the directory, so whatever is stored from now on is told to this node.
+        self.router.inboxes().open(&admitted.connection);
         Ok(admitted)
+    }
+
+    /// The place in its user's inbox of a client that connects.
+    fn inbox_of(&self, inputs: &ConnectInputs, identity: &Identity) -> Result<InboxFeed, Refusal> {
+        let bad = |detail: String| Refusal::new(ErrorCode::BadRequest, detail);
+        let asked = inputs
+            .offset
+            .as_deref()
+            .map(|text| text.parse::<Offset>().map_err(|error| bad(format!("offset: {error}"))));
+        let asked = asked.transpose()?;
+        match (&identity.client_id, asked) {
+            _ if self.settings.inbox.messages == 0 => Ok(InboxFeed::default()),
+            (Some(_), asked) => Ok(InboxFeed::of_device(asked)),
+            (None, None) => Ok(InboxFeed::passing()),
+            (None, Some(_)) => Err(bad("offset needs a client_id: nothing is kept without one".to_owned())),
+        }
     }
 
     /// How long a refused client should wait before it tries again; spread, so that not all come at once.

@@ -68,6 +68,7 @@ impl Edge {
             total_retries: 0,
             total_duration_ms: 0,
             attempts: Vec::new(),
+            offset: None,
             duplicate: false,
             error: Some(SendError { code: ErrorCode::Internal, detail }),
         }

@@ -18,7 +18,7 @@ const BEARER_SUBPROTOCOL: &str = "bearer.";
 const KEY_ENCODING: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 /// Documented, but not in this release.
-const NOT_BUILT: [&str; 2] = ["session", "offset"];
+const NOT_BUILT: [&str; 1] = ["session"];
 
 /// Why a client is not taken. Answered as HTTP before the upgrade.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +53,8 @@ pub struct ConnectInputs {
     pub client_id: Option<String>,
     /// Groups to join from the query, a comma list.
     pub groups: Option<String>,
+    /// The last offset that the client has, from the query.
+    pub offset: Option<String>,
     /// `Origin`.
     pub origin: Option<String>,
     /// `Host`.
@@ -91,6 +93,8 @@ impl ConnectInputs {
                 "user_id" => &mut inputs.user,
                 "client_id" => &mut inputs.client_id,
                 "groups" => &mut inputs.groups,
+                "offset" if value.is_empty() => continue,
+                "offset" => &mut inputs.offset,
                 name if NOT_BUILT.contains(&name) && !value.is_empty() => {
                     return Err(Refusal::bad(format!(
                         "{name} is not built yet in this release, leave it out"
@@ -261,7 +265,7 @@ mod tests {
             ("/ws?user_id=%ff", &[], "the query is not percent-encoded UTF-8"),
             ("/ws?groups=a&groups=b", &[], "two different values of groups"),
             ("/ws?session=a", &[], "session is not built yet"),
-            ("/ws?offset=a", &[], "offset is not built yet"),
+            ("/ws?offset=a&offset=b", &[], "two different values of offset"),
         ];
         for (uri, headers, why) in cases {
             let refusal = read(uri, headers).unwrap_err();

@@ -51,6 +51,7 @@ impl Inbound {
             Ok(ClientFrame::Message(frame)) => frame.message.message_id.clone(),
             Ok(ClientFrame::GroupMessage(frame)) => frame.message.message_id.clone(),
             Ok(ClientFrame::Membership(wish)) => wish.message_id.clone(),
+            Ok(ClientFrame::Ack(ack)) => ack.message_id.clone(),
         };
         // Before anything else of this frame, so that all that follows sees one state.
         let renewed = match &parsed {
@@ -85,6 +86,12 @@ impl Inbound {
                 }
                 _ => {}
             },
+            Ok(ClientFrame::Ack(ack)) => {
+                let inboxes = admitted.edge.router.inboxes();
+                if let Err(wrong) = inboxes.acknowledge(connection, ack.offset) {
+                    error(ErrorCode::BadRequest, &wrong.to_string());
+                }
+            }
             Ok(ClientFrame::Message(frame)) if !send_right.covers_user(&frame.receiver) => {
                 let detail = format!("sending to user:{} is not granted", frame.receiver);
                 error(ErrorCode::NotPermitted, &detail);

@@ -27,6 +27,7 @@ const NODE: &str = "Node";
 const LISTEN: &str = "Listeners and limits";
 const REDIS: &str = "Redis";
 const EVENTS: &str = "Events for the backend";
+const INBOX: &str = "Stored messages";
 const AUTH: &str = "Who may do what";
 const LIFE: &str = "Heartbeats and shutdown";
 const LOGS: &str = "Logs";
@@ -238,6 +239,27 @@ pub const CATALOGUE: &[Setting] = &[
         "true: what happens to connections and what clients send to @backend is kept for GET /v1/events",
     ),
     setting(
+        INBOX,
+        "WSC_INBOX_MAX_MESSAGES",
+        "N",
+        "1000",
+        "Stored messages kept for one user, 0 to 100000; 0: nothing is stored, and who asks for it is answered 400",
+    ),
+    setting(
+        INBOX,
+        "WSC_INBOX_MAX_BYTES",
+        "BYTES",
+        "1048576",
+        "Bytes of stored messages kept for one user, 1024 to 268435456",
+    ),
+    setting(
+        INBOX,
+        "WSC_INBOX_TTL",
+        "DURATION",
+        "168h",
+        "How long a stored message is kept, 1s to 8760h; the same on every node, as the two before",
+    ),
+    setting(
         AUTH,
         "WSC_AUTH_MODE",
         "MODE",
@@ -328,14 +350,7 @@ pub const CATALOGUE: &[Setting] = &[
 ];
 
 /// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
-pub const NOT_BUILT: &[&str] = &[
-    "WSC_INBOX_MAX_MESSAGES",
-    "WSC_INBOX_MAX_BYTES",
-    "WSC_INBOX_TTL",
-    "WSC_RESUME_WINDOW",
-    "WSC_DRAIN_SETTLE",
-    "WSC_DRAIN_RATE",
-];
+pub const NOT_BUILT: &[&str] = &["WSC_RESUME_WINDOW", "WSC_DRAIN_SETTLE", "WSC_DRAIN_RATE"];
 
 #[cfg(test)]
 mod tests {

@@ -34,6 +34,8 @@ pub struct Settings {
     pub owner: String,
     /// Whether events are kept for the backend.
     pub events: bool,
+    /// What is kept for each user.
+    pub inbox: InboxSettings,
     /// Who may connect.
     pub auth: AuthSettings,
     /// Directory of API keys.
@@ -109,6 +111,17 @@ pub struct PerUserSettings {
     pub most: u32,
     /// Beyond it the new one is refused; else the oldest are closed.
     pub reject: bool,
+}
+
+/// What is kept for each user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxSettings {
+    /// Most stored messages; 0 when nothing is stored.
+    pub messages: u32,
+    /// Most bytes of them.
+    pub bytes: u64,
+    /// How long one is kept.
+    pub ttl: Duration,
 }
 
 /// What new clients get while the registry is away.

@@ -14,8 +14,8 @@ mod parse_test;
 pub use catalogue::{CATALOGUE, NOT_BUILT, Setting};
 pub use duration::parse_duration;
 pub use effective::{
-    AuthMode, AuthSettings, ClientSend, DEV_API_KEY, LogFormat, OnRegistryDown, PerUserSettings, RedisMode,
-    RedisSettings, Settings,
+    AuthMode, AuthSettings, ClientSend, DEV_API_KEY, InboxSettings, LogFormat, OnRegistryDown,
+    PerUserSettings, RedisMode, RedisSettings, Settings,
 };
 pub use hot_settings::{BadHotSettings, FileState, Hot, HotFile, HotSettings};
 pub use limits::Limits;

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 use super::{
     catalogue::{CATALOGUE, NOT_BUILT, Setting},
     duration::parse_duration,
-    effective::{AuthMode, ClientSend, LogFormat, OnRegistryDown, PerUserSettings, Settings},
+    effective::{AuthMode, ClientSend, InboxSettings, LogFormat, OnRegistryDown, PerUserSettings, Settings},
     hot_settings::{HotFile, HotSettings},
     limits::{BOUNDS, Limits, whole_number},
     parse_auth,
@@ -213,6 +213,7 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         owner: reader.text("WSC_OWNER").unwrap_or_default(),
         ping_interval: reader.duration("WSC_PING_INTERVAL", "25s", "100ms", "10m"),
         max_groups: usize::try_from(reader.number("WSC_MAX_GROUPS", 128, 1, 4096)).unwrap_or(usize::MAX),
+        inbox: inbox(reader),
         per_user: per_user(reader),
         on_registry_down: reader
             .read("WSC_ON_REGISTRY_DOWN", |text| match text {
@@ -278,6 +279,15 @@ fn addresses(reader: &mut Reader<'_>, dev: bool) -> (SocketAddr, SocketAddr) {
         reader.problem("WSC_API_ADDR", format!("both listeners would use {client}"));
     }
     (client, api)
+}
+
+fn inbox(reader: &mut Reader<'_>) -> InboxSettings {
+    let messages = reader.number("WSC_INBOX_MAX_MESSAGES", 1000, 0, 100_000);
+    InboxSettings {
+        messages: u32::try_from(messages).unwrap_or(u32::MAX),
+        bytes: reader.number("WSC_INBOX_MAX_BYTES", 1 << 20, 1024, 1 << 28),
+        ttl: reader.duration("WSC_INBOX_TTL", "168h", "1s", "8760h"),
+    }
 }
 
 fn per_user(reader: &mut Reader<'_>) -> PerUserSettings {

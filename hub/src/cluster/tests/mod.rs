@@ -4,6 +4,7 @@ mod bus;
 mod directory;
 mod failure;
 mod groups;
+mod inbox;
 mod logins;
 mod membership;
 mod memory;

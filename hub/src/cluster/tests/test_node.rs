@@ -15,9 +15,12 @@ use crate::{
     cluster::{BusCounters, ClusterParts, ClusterSettings, RedisSettings, build},
     identity::{ClientId, ConnectionId, NodeId, NodeInstance, UserId},
     protocol::envelope::{Envelope, Kind, ReportStatus},
-    routing::ports::{
-        Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, LoginPolicy, NodeLoad, Presence,
-        Registration,
+    routing::{
+        inbox::{Inbox, InboxLimits},
+        ports::{
+            Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, LoginPolicy, NodeLoad,
+            Presence, Registration,
+        },
     },
 };
 
@@ -61,6 +64,7 @@ impl Inbound for Recorder {
 pub(super) struct TestNode {
     pub(super) bus: Arc<dyn ClusterBus>,
     pub(super) directory: Arc<dyn Directory>,
+    pub(super) inbox: Arc<dyn Inbox>,
     pub(super) counters: Arc<BusCounters>,
     pub(super) received: Arc<Recorder>,
     tracker: TaskTracker,
@@ -83,6 +87,7 @@ pub(super) fn settings(node: &str, redis: Option<RedisSettings>) -> ClusterSetti
         heartbeat_interval: INTERVAL,
         lease: LEASE,
         events: false,
+        inbox: InboxLimits { messages: 5, bytes: 1000, ttl: Duration::from_secs(60) },
         login: LoginPolicy::default(),
     }
 }
@@ -98,7 +103,7 @@ impl TestNode {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let received = Arc::new(Recorder::default());
-        let ClusterParts { bus, directory, counters, tasks, .. } = parts;
+        let ClusterParts { bus, directory, inbox, counters, tasks, .. } = parts;
         {
             let _inside = runtime.enter();
             let inbound = Arc::clone(&received) as Arc<dyn Inbound>;
@@ -126,7 +131,7 @@ impl TestNode {
                 }
             });
         }
-        Self { bus, directory, counters, received, tracker, shutdown, runtime: Some(runtime) }
+        Self { bus, directory, inbox, counters, received, tracker, shutdown, runtime: Some(runtime) }
     }
 
     pub(super) async fn registered(settings: ClusterSettings) -> Self {
