@@ -71,7 +71,8 @@ impl Router {
     /// Takes a connection that ends out of everything: table, groups, inbox, directory.
     pub async fn disconnect(&self, connection: &Connection) {
         let (registry, groups) = (self.registry.disconnect(connection), self.groups.end(connection));
-        future::join3(registry, groups, self.inboxes.close(connection)).await;
+        // Boxed: every connection would carry room for it all its life.
+        future::join3(registry, groups, Box::pin(self.inboxes.close(connection))).await;
     }
 
     /// This node's groups.
