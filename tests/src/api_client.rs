@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
+use crate::scrape::Scrape;
+
 /// An answer over HTTP.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -60,6 +62,7 @@ pub struct ApiClient {
     http: reqwest::Client,
     base: String,
     key: Option<String>,
+    headers: HeaderMap,
 }
 
 impl ApiClient {
@@ -69,7 +72,12 @@ impl ApiClient {
     /// When the HTTP client cannot be built.
     pub fn new(address: SocketAddr, key: Option<&str>) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
-        Ok(Self { http, base: format!("http://{address}"), key: key.map(str::to_owned) })
+        Ok(Self {
+            http,
+            base: format!("http://{address}"),
+            key: key.map(str::to_owned),
+            headers: HeaderMap::new(),
+        })
     }
 
     /// The same address with another key, or none.
@@ -78,12 +86,23 @@ impl ApiClient {
         Self { key: key.map(str::to_owned), ..self.clone() }
     }
 
+    /// The same, with a header more in each request.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn with_header(&self, name: &'static str, value: &str) -> Result<Self> {
+        let mut client = self.clone();
+        client.headers.append(name, value.parse().with_context(|| format!("no header: {value:?}"))?);
+        Ok(client)
+    }
+
     /// Sends a request; `body` goes as it is, labelled as JSON.
     ///
     /// # Errors
     /// When there is no answer.
     pub async fn request(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer> {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+        let mut request =
+            self.http.request(method.clone(), format!("{}{path}", self.base)).headers(self.headers.clone());
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
@@ -144,6 +163,25 @@ impl ApiClient {
         self.get(&format!("/v1/users/{user}")).await?.ok()
     }
 
+    /// A count at `/metrics`: the value of one series, named with its labels, or the sum of all series of a metric, named
+    /// without.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn metric(&self, series: &str) -> Result<u64> {
+        let scrape = Scrape::of(self).await?;
+        let value = scrape.value(series)?;
+        value.map(whole).with_context(|| format!("no metric {series} in\n{}", scrape.text))
+    }
+
+    /// The same of a counter with labels, whose series is not there before it has counted: then 0.
+    ///
+    /// # Errors
+    /// When the metrics cannot be read.
+    pub async fn counted(&self, series: &str) -> Result<u64> {
+        Ok(Scrape::of(self).await?.value(series)?.map_or(0, whole))
+    }
+
     /// The ids of the live nodes, sorted.
     ///
     /// # Errors
@@ -156,4 +194,9 @@ impl ApiClient {
         ids.sort();
         Ok(ids)
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+fn whole(value: f64) -> u64 {
+    value as u64
 }

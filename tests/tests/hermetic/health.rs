@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use wsc_tests::{
     hub_fleet::{ADMIN_KEY, HubFleet},
     lone_hub::LoneHub,
+    scrape::Scrape,
 };
 
 #[tokio::test]
@@ -24,33 +25,16 @@ async fn health_and_livez_answer_on_both_ports_with_no_key() -> Result<()> {
     alice.close().await
 }
 
-/// Checks the text exposition format and gives the sum of a metric's samples.
-fn metric(text: &str, name: &str) -> Result<f64> {
-    let mut sum = None;
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (series, value) = line.rsplit_once(' ').with_context(|| format!("no value: {line}"))?;
-        let value: f64 = value.parse().with_context(|| format!("no number: {line}"))?;
-        let (found, labels) = series.split_once('{').unwrap_or((series, "}"));
-        ensure!(labels.ends_with('}'), "labels do not end: {line}");
-        ensure!(found.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':'), "bad name: {line}");
-        if found == name {
-            sum = Some(sum.unwrap_or(0.0) + value);
-        }
-    }
-    sum.with_context(|| format!("no metric {name} in\n{text}"))
-}
-
 #[tokio::test]
 async fn metrics_count_connections_and_sends_and_name_no_user() -> Result<()> {
     let lone = LoneHub::trusted(|options| options).await?;
     let mut alice = lone.hub.connect("alice-in-metrics").await?;
     lone.api()?.send("alice-in-metrics", "x").await?;
     alice.expect_text("x").await?;
-    let answer = lone.api()?.with_key(None).get("/metrics").await?;
-    assert_eq!(answer.status, 200);
-    let text = &answer.text;
-    assert_eq!(metric(text, "wsc_connections")?, 1.0);
-    assert_eq!(metric(text, "wsc_connections_opened_total")?, 1.0);
+    let scrape = Scrape::of(&lone.api()?.with_key(None)).await?;
+    let text = &scrape.text;
+    assert_eq!(scrape.value("wsc_connections")?, Some(1.0));
+    assert_eq!(scrape.value("wsc_connections_opened_total")?, Some(1.0));
     assert!(text.contains("# TYPE wsc_connections gauge"), "{text}");
     assert!(!text.contains("alice-in-metrics"), "labels never hold user ids");
     let sent: f64 = text
@@ -66,8 +50,8 @@ async fn metrics_count_connections_and_sends_and_name_no_user() -> Result<()> {
     }
     alice.close().await?;
     lone.connections(0, Duration::from_secs(5)).await?;
-    let text = lone.api()?.get("/metrics").await?.text;
-    assert_eq!((metric(&text, "wsc_connections")?, metric(&text, "wsc_closes_total")?), (0.0, 1.0));
+    let api = lone.api()?;
+    assert_eq!((api.metric("wsc_connections").await?, api.metric("wsc_closes_total").await?), (0, 1));
     Ok(())
 }
 

@@ -62,9 +62,8 @@ async fn a_repeat_while_the_first_is_under_way_waits_for_it() -> Result<()> {
         })
         .collect::<Result<_>>()?;
     eventually("a report was waited for in vain", PATIENCE, async || {
-        let metrics = fleet.api(0)?.get("/metrics").await?.text;
-        let missed = metrics.lines().any(|line| line == "wsc_bus_reports_missed_total 1");
-        Ok(Look::when(missed, (), "none missed"))
+        let missed = fleet.api(0)?.metric("wsc_bus_reports_missed_total").await?;
+        Ok(Look::when(missed == 1, (), missed))
     })
     .await?;
     fleet.hubs[1].process().signal(Signal::CONT)?;

@@ -16,11 +16,7 @@ async fn many_messages_in_one_call_are_each_delivered_in_order_and_travel_togeth
     for number in 0..6 {
         clients.push(fleet.hubs[number % 3].connect(&format!("user-{number}")).await?);
     }
-    let batches = async || -> Result<u64> {
-        let metrics = fleet.api(0)?.get("/metrics").await?.text;
-        let value = metrics.lines().find_map(|line| line.strip_prefix("wsc_bus_batches_sent_total "));
-        Ok(value.context("no counter of batches")?.parse()?)
-    };
+    let batches = async || fleet.api(0)?.metric("wsc_bus_batches_sent_total").await;
     for wait in ["delivered", "none"] {
         // 150 for each user, which the queues of 1,024 take, and 100 for users who are nowhere.
         let messages: Vec<Value> = (0..1000)

@@ -46,14 +46,6 @@ async fn bob_is_reached(fleet: &HubFleet<ProxiedRedis>, bob: &mut WsClient) -> R
     .await
 }
 
-async fn metric(fleet: &HubFleet<ProxiedRedis>, number: usize, name: &str) -> Result<u64> {
-    let text = fleet.api(number)?.get("/metrics").await?.text;
-    let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
-    let value =
-        line.and_then(|line| line.rsplit(' ').next()).with_context(|| format!("no {name} in {text}"))?;
-    Ok(value.parse()?)
-}
-
 /// While nothing comes from Redis: connections stay, what is on one node works, nothing lies; then all is as before.
 async fn outlive(
     fleet: &HubFleet<ProxiedRedis>,
@@ -143,7 +135,7 @@ async fn a_subscription_that_is_silent_but_not_closed_is_built_again() -> Result
     let fleet = HubFleet::over(ProxiedRedis::start().await?, 2, |options| options).await?;
     let mut bob = fleet.hubs[1].connect("bob").await?;
     bob_is_reached(&fleet, &mut bob).await?;
-    let before = metric(&fleet, 1, "wsc_bus_subscriptions_total").await?;
+    let before = fleet.api(1)?.metric("wsc_bus_subscriptions_total").await?;
     fleet.redis.proxy.set(Flow::Pass, Flow::SwallowPushes);
     // A lease of 30 s allows 20 s of silence; this one 1 s.
     eventually("the silence is noticed", HEALED, async || {
@@ -154,7 +146,7 @@ async fn a_subscription_that_is_silent_but_not_closed_is_built_again() -> Result
     // The answer to SUBSCRIBE is a push as well, so only now a new one can be built.
     fleet.redis.proxy.set(Flow::Pass, Flow::Pass);
     eventually("the subscription is built again", HEALED, async || {
-        let now = metric(&fleet, 1, "wsc_bus_subscriptions_total").await?;
+        let now = fleet.api(1)?.metric("wsc_bus_subscriptions_total").await?;
         Ok(Look::when(now > before, (), format!("{now} subscriptions as before")))
     })
     .await?;

@@ -24,17 +24,10 @@ async fn patient_fleet(size: usize) -> Result<HubFleet> {
     .await
 }
 
-/// The value of a counter, 0 while it is not there.
-async fn counter(fleet: &HubFleet, node: usize, name: &str) -> Result<u64> {
-    let metrics = fleet.api(node)?.get("/metrics").await?.text;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(value.map_or(Ok(0), str::parse)?)
-}
-
 /// Waits until the node has waited in vain for a report.
 async fn a_report_is_missed(fleet: &HubFleet, node: usize) -> Result<()> {
     eventually("a report was waited for in vain", PATIENCE, async || {
-        let missed = counter(fleet, node, "wsc_bus_reports_missed_total").await?;
+        let missed = fleet.api(node)?.metric("wsc_bus_reports_missed_total").await?;
         Ok(Look::when(missed > 0, (), format!("{missed} missed")))
     })
     .await

@@ -14,10 +14,7 @@ use wsc_tests::{
     wait::{Look, eventually},
 };
 
-use super::{
-    crowd::{Crowd, Visitors},
-    metric::metric,
-};
+use super::crowd::{Crowd, Visitors};
 
 /// Users at each node.
 const USERS: usize = 30;
@@ -137,8 +134,8 @@ async fn redis_away_for_longer_than_the_lease_closes_nobody_and_all_is_registere
         good += visits.good;
         longest = longest.max(visits.longest);
     }
-    let reaped = metric(&fleet.api(0)?, "wsc_reaped_users_total").await?
-        + metric(&fleet.api(1)?, "wsc_reaped_users_total").await?;
+    let reaped = fleet.api(0)?.metric("wsc_reaped_users_total").await?
+        + fleet.api(1)?.metric("wsc_reaped_users_total").await?;
     println!(
         "away for {:.1} s: {} of {} clients still connected, {good} visitors came and went (longest {longest:?}), \
          {} same-node sends delivered, cross-node {statuses:?}; after it all {} users known again in {took:?}; \

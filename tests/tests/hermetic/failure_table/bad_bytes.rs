@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use wsc_tests::{hub_fleet::HubFleet, ws_client::PATIENCE};
 
-use super::{crowd::Crowd, metric::metric};
+use super::crowd::Crowd;
 
 /// A batch as `hub/src/protocol/envelope_batch.rs` documents it, with any part wrong.
 struct Bytes(Vec<u8>);
@@ -139,8 +139,8 @@ async fn bad_bytes_are_counted_logged_at_most_once_and_ignored() -> Result<()> {
     let result = fleet.api(1)?.broadcast("all still here").await?;
     assert_eq!((&result["status"], &result["connections"]), (&json!("complete"), &json!(5)), "{result}");
     crowd.each_got_once("all still here", PATIENCE).await?;
-    let malformed = metric(&api, "wsc_bus_malformed_total").await?;
-    let unknown = metric(&api, "wsc_bus_unknown_kinds_total").await?;
+    let malformed = api.metric("wsc_bus_malformed_total").await?;
+    let unknown = api.metric("wsc_bus_unknown_kinds_total").await?;
     let output = fleet.hubs[0].output();
     let lines = output.lines().filter(|line| line.contains("no batch")).count();
     println!(

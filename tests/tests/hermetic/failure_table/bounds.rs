@@ -10,13 +10,11 @@ use wsc_tests::{
     ws_client::{Incoming, PATIENCE, WsClient, WsRequest},
 };
 
-use super::metric::metric;
-
 /// Runs something and gives how much a metric rose by it.
 async fn rise(api: &ApiClient, name: &str, work: impl Future<Output = Result<()>>) -> Result<u64> {
-    let before = metric(api, name).await?;
+    let before = api.counted(name).await?;
     work.await?;
-    Ok(metric(api, name).await? - before)
+    Ok(api.counted(name).await? - before)
 }
 
 /// Counts the answers to what is sent by how they are named.
@@ -108,7 +106,7 @@ async fn a_client_too_slow_for_its_queue_in_messages_or_in_bytes_is_closed_and_w
         let lone = LoneHub::trusted(|options| options.set(setting, value)).await?;
         let api = lone.api()?;
         let mut slow = lone.hub.connect("slow").await?;
-        let before = metric(&api, "wsc_frames_dropped_total").await?;
+        let before = api.counted("wsc_frames_dropped_total").await?;
         let body = json!({"content": "x".repeat(content), "options": {"wait": "none"}});
         let (mut sent, mut refused) = (0, String::new());
         // What the kernel takes on loopback is some megabytes.
@@ -130,7 +128,7 @@ async fn a_client_too_slow_for_its_queue_in_messages_or_in_bytes_is_closed_and_w
         };
         let Incoming::Close { code: 4004, .. } = end else { anyhow::bail!("{setting}: {end:?}") };
         lone.connections(0, PATIENCE).await?;
-        let dropped = metric(&api, "wsc_frames_dropped_total").await? - before;
+        let dropped = api.metric("wsc_frames_dropped_total").await? - before;
         println!(
             "{setting}={value}: {sent} accepted, then {refused}; {read} read, {dropped} counted as dropped"
         );

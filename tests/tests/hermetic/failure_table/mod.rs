@@ -15,5 +15,4 @@ mod away;
 mod bad_bytes;
 mod bounds;
 mod crowd;
-mod metric;
 mod node_death;

@@ -14,10 +14,7 @@ use wsc_tests::{
     ws_client::PATIENCE,
 };
 
-use super::{
-    crowd::{Crowd, Visitors},
-    metric::metric,
-};
+use super::crowd::{Crowd, Visitors};
 
 /// Users at the node that fails.
 const USERS: usize = 20;
@@ -82,8 +79,8 @@ async fn a_node_that_slept_longer_than_its_lease_drops_what_it_buffered_and_is_n
     }
     asleep.each_got_once("before", PATIENCE).await?;
     let incarnation = fleet.status(1).await?["incarnation"].clone();
-    let dropped = metric(&fleet.api(1)?, "wsc_bus_unregistered_drops_total").await?;
-    let rebuilt = metric(&fleet.api(1)?, "wsc_bus_subscriptions_total").await?;
+    let dropped = fleet.api(1)?.metric("wsc_bus_unregistered_drops_total").await?;
+    let rebuilt = fleet.api(1)?.metric("wsc_bus_subscriptions_total").await?;
     let visitors = Visitors::start(fleet.hubs[0].client, "zero");
 
     fleet.hubs[1].process().signal(Signal::STOP)?;
@@ -132,8 +129,8 @@ async fn a_node_that_slept_longer_than_its_lease_drops_what_it_buffered_and_is_n
     awake.each_got_once("fresh to all", PATIENCE).await?;
 
     let stale = asleep.beginning("stale");
-    let dropped = metric(&fleet.api(1)?, "wsc_bus_unregistered_drops_total").await? - dropped;
-    let rebuilt = metric(&fleet.api(1)?, "wsc_bus_subscriptions_total").await? - rebuilt;
+    let dropped = fleet.api(1)?.metric("wsc_bus_unregistered_drops_total").await? - dropped;
+    let rebuilt = fleet.api(1)?.metric("wsc_bus_subscriptions_total").await? - rebuilt;
     let visits = visitors.finish().await?;
     println!(
         "asleep for {asleep_for:?}: sends meanwhile {statuses:?}; {USERS} users known again {took:?} after it woke; \
