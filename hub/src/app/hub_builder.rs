@@ -165,6 +165,7 @@ impl HubBuilder {
                 router: routes::for_clients(&service),
                 header_timeout: settings.handshake_timeout,
                 pace: Some(Arc::clone(&service.edge.hot)),
+                traced: false,
                 metrics: Arc::clone(&service.edge.metrics),
                 sockets: sockets.clone(),
             };
@@ -173,6 +174,7 @@ impl HubBuilder {
                 router: routes::for_backends(&service),
                 header_timeout: API_IDLE,
                 pace: None,
+                traced: true,
                 metrics: Arc::clone(&service.edge.metrics),
                 sockets: sockets.clone(),
             };

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::protocol::{envelope::Envelope, envelope_batch::framed_len};
+use crate::protocol::{envelope::Envelope, envelope_batch::framed_len, trace_context::TraceContext};
 
 /// Bounds of one channel's queue.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,8 @@ pub(super) struct Queued<T> {
     pub(super) envelope: Envelope,
     /// When its waiter no longer waits; `None` if nobody does.
     pub(super) waiter: Option<(Instant, T)>,
+    /// The trace it belongs to.
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl<T> Queued<T> {
@@ -145,7 +147,7 @@ mod tests {
             subject: None,
             payload,
         };
-        Queued { envelope, waiter: deadline.map(|at| (at, number)) }
+        Queued { envelope, waiter: deadline.map(|at| (at, number)), trace: None }
     }
 
     fn numbers(batch: &[Queued<u64>]) -> Vec<u64> {

@@ -201,7 +201,10 @@ impl BusReader {
         self.counters.envelopes_received.add_len(batch.envelopes.len());
         self.counters.bytes_received.add_len(length);
         self.count_gap(&source, broadcast, batch.header.sequence, hearing);
+        let mut traces = batch.traces.into_iter().peekable();
         for (index, envelope) in (0u32..).zip(batch.envelopes) {
+            // Both rise.
+            let trace = traces.next_if(|(place, _)| *place == index).map(|(_, trace)| trace);
             match envelope {
                 None => self.counters.unknown_kinds.add(1),
                 Some(envelope) if envelope.kind == Kind::Hello => {}
@@ -209,20 +212,22 @@ impl BusReader {
                     Ok(report) => self.outbox.report(&source, envelope.number, report),
                     Err(error) => self.complain(&error, length, hearing),
                 },
-                Some(envelope) => self.deliver(&source, envelope, broadcast, batch.header.sequence, index),
+                Some(envelope) => {
+                    let reply = envelope.wants_report.then(|| RemoteReply {
+                        outbox: Arc::clone(&self.outbox),
+                        target: source.clone(),
+                        broadcast,
+                        batch: batch.header.sequence,
+                        index,
+                    });
+                    self.deliver(Delivery { source: source.clone(), envelope, reply, trace });
+                }
             }
         }
     }
 
-    fn deliver(&self, source: &NodeInstance, envelope: Envelope, broadcast: bool, batch: u64, index: u32) {
-        let reply = envelope.wants_report.then(|| RemoteReply {
-            outbox: Arc::clone(&self.outbox),
-            target: source.clone(),
-            broadcast,
-            batch,
-            index,
-        });
-        if let Err(refused) = self.shards.push(Delivery { source: source.clone(), envelope, reply }) {
+    fn deliver(&self, delivery: Delivery<RemoteReply>) {
+        if let Err(refused) = self.shards.push(delivery) {
             self.counters.dropped_inbound.add(1);
             if refused.envelope.kind == Kind::PresenceChanged {
                 self.standing.note_missed();

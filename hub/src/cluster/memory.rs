@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     identity::{ConnectionId, GroupName, NodeId, NodeInstance, UserId},
+    observe::current_trace,
     protocol::envelope::{Envelope, ReportStatus},
     routing::ports::{
         Answer, Ban, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, EventLog,
@@ -167,7 +168,7 @@ impl MemoryMember {
         let reply = envelope.wants_report.then_some(DirectReply(reply));
         let source = self.instance.clone();
         shards
-            .push(Delivery { source, envelope, reply })
+            .push(Delivery { source, envelope, reply, trace: current_trace() })
             .map_err(|_| BusError::Overloaded(target.clone()))?;
         Ok(answer)
     }

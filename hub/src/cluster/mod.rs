@@ -53,6 +53,7 @@ mod slot_map;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod vote;
 mod wholeness;
 

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     identity::{Incarnation, NodeId, NodeInstance},
+    observe::current_trace,
     protocol::{
         envelope::{Envelope, Report},
         envelope_batch::{self, BatchHeader},
@@ -147,7 +148,7 @@ impl Outbox {
         Self { state: Mutex::new(state), limits, counters, ready: Notify::new(), earlier: Notify::new() }
     }
 
-    /// Queues an envelope. A waiter is told by its own channel whatever happens; without one, `Err` says that the queue
+    /// Queues an envelope, for the trace that this task works for. A waiter is told by its own channel whatever happens; without one, `Err` says that the queue
     /// is full.
     pub(super) fn push(
         &self,
@@ -169,7 +170,7 @@ impl Outbox {
             sequence: 0,
             scheduled: false,
         });
-        match outlet.batcher.push(Queued { envelope, waiter }) {
+        match outlet.batcher.push(Queued { envelope, waiter, trace: current_trace() }) {
             Ok(idle) => {
                 if idle && !outlet.scheduled {
                     outlet.scheduled = true;
@@ -221,13 +222,16 @@ impl Outbox {
             let mut bytes = BytesMut::new();
             header.encode(&mut bytes);
             let envelopes = batch.len();
-            let slots: Vec<_> = batch
-                .into_iter()
-                .map(|queued| {
+            let mut traces = Vec::new();
+            let slots: Vec<_> = (0u32..)
+                .zip(batch)
+                .map(|(place, queued)| {
+                    traces.extend(queued.trace.map(|trace| (place, trace)));
                     envelope_batch::append(&queued.envelope, &mut bytes);
                     queued.waiter
                 })
                 .collect();
+            envelope_batch::append_traces(&traces, &mut bytes);
             let key = BatchKey { channel, sequence: outlet.sequence };
             let address = return_address(&source.incarnation, key.channel == Channel::Broadcast);
             slabs.insert(key.clone(), address, slots);

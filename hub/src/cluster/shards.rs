@@ -12,9 +12,10 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::traced;
 use crate::{
     identity::NodeInstance,
-    protocol::envelope::Envelope,
+    protocol::{envelope::Envelope, trace_context::TraceContext},
     routing::ports::{Answer, Handling, Inbound},
 };
 
@@ -38,6 +39,8 @@ pub(super) struct Delivery<R> {
     pub(super) source: NodeInstance,
     pub(super) envelope: Envelope,
     pub(super) reply: Option<R>,
+    /// The trace it belongs to.
+    pub(super) trace: Option<TraceContext>,
 }
 
 struct Queue<R> {
@@ -102,9 +105,13 @@ impl<R: Reply> ShardWorker<R> {
                 () = shutdown.cancelled() => return,
                 Some(()) = waiting.next(), if !waiting.is_empty() => {}
                 delivery = self.receiver.recv(), if waiting.len() < WAITING => {
-                    let Some(Delivery { source, envelope, reply }) = delivery else { return };
+                    let Some(Delivery { source, envelope, reply, trace }) = delivery else { return };
                     self.bytes.fetch_sub(envelope.payload.len(), Ordering::Relaxed);
-                    match (inbound.handle(&source, envelope), reply) {
+                    let handling = match trace {
+                        None => inbound.handle(&source, envelope),
+                        Some(trace) => traced::handle(&*inbound, &source, envelope, &trace),
+                    };
+                    match (handling, reply) {
                         (Handling::Done(answer), Some(reply)) => reply.send(answer),
                         (Handling::Waiting(answer), reply) => waiting.push(answer.map(|answer| {
                             if let (Some(answer), Some(reply)) = (answer, reply) {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::ConnectInfo};
+use futures::future::Either;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -17,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use super::{accept_pace::AcceptPace, patient_stream::PatientStream};
+use super::{accept_pace::AcceptPace, patient_stream::PatientStream, trace_header::TracedCall};
 use crate::{observe::Metrics, settings::Hot};
 
 /// Most bytes of a request's header.
@@ -43,6 +44,8 @@ pub struct Server {
     pub header_timeout: Duration,
     /// Where the accepts per second are set; none for a listener with no such bound.
     pub pace: Option<Arc<Hot>>,
+    /// Whether callers may say which trace a request belongs to.
+    pub traced: bool,
     /// Counts waits and failures.
     pub metrics: Arc<Metrics>,
     /// Open sockets; the server is done when they are.
@@ -63,10 +66,13 @@ impl Server {
             match shutdown.run_until_cancelled(accepted).await.flatten() {
                 None => return,
                 Some((seat, Ok((stream, peer)))) => {
-                    let (router, header_timeout) = (self.router.clone(), self.header_timeout);
+                    let (router, header_timeout, traced) =
+                        (self.router.clone(), self.header_timeout, self.traced);
                     let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
                     self.sockets.spawn(async move {
-                        if let Some(cause) = serve(stream, peer, router, header_timeout, shutdown).await {
+                        if let Some(cause) =
+                            serve(stream, peer, (router, traced), header_timeout, shutdown).await
+                        {
                             metrics.http_failed(cause);
                         }
                         drop(seat);
@@ -115,7 +121,7 @@ fn is_of_one_client(error: &std::io::Error) -> bool {
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    (router, traced): (Router, bool),
     header_timeout: Duration,
     shutdown: CancellationToken,
 ) -> Option<&'static str> {
@@ -125,8 +131,14 @@ async fn serve(
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        let call = if traced { TracedCall::of(&request) } else { None };
         // A router is always ready.
-        router.clone().call(request)
+        let answer = router.clone().call(request);
+        match call {
+            None => Either::Left(answer),
+            // Boxed, so that the many others carry nothing for it.
+            Some(call) => Either::Right(Box::pin(call.answer(answer))),
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

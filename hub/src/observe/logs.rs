@@ -24,7 +24,7 @@ pub fn init_logs(directives: &str, format: LogFormat) {
     let builder = fmt().with_writer(io::stderr);
     let (begun, reload): (_, Reload) = match format {
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_current_span(false);
+            let builder = builder.json().flatten_event(true).with_span_list(false);
             let builder = builder.with_env_filter(filter(directives)).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))

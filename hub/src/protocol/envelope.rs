@@ -18,7 +18,7 @@ const PATIENCE_SHIFT: u32 = 2;
 /// Largest patience code: 49,152 ms.
 const PATIENCE_MAX: u32 = 63;
 /// Bytes before the subject.
-const FIXED: usize = 1 + 1 + 8 + 1;
+pub(super) const FIXED: usize = 1 + 1 + 8 + 1;
 
 /// What an envelope is for. The numbers are the wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

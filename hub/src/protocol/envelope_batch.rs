@@ -2,14 +2,26 @@
 //!
 //! Layout, little endian: `version u8, node id length u8, node id, incarnation length u8, incarnation,
 //! batch sequence u64`, then per envelope `length u32, envelope` until the end.
+//!
+//! Where envelopes belong to traces, what comes last has the form of an envelope of a kind of its own, whose payload is
+//! `place u32, trace context` for each of them. A release that does not know it passes over it as over any unknown
+//! kind, and no place changes by it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::envelope::{Envelope, MalformedEnvelope, take_short_text, text};
+use super::{
+    envelope::{Envelope, FIXED, MalformedEnvelope, take_short_text, text},
+    trace_context::TraceContext,
+};
 use crate::identity::{NodeId, NodeInstance};
 
 /// The format's version. A release reads its own and the one before.
 pub const VERSION: u8 = 1;
+
+/// The kind of what says which envelopes belong to traces; far from those of envelopes.
+const TRACES: u8 = 250;
+/// Bytes of one entry in it.
+const TRACE_ENTRY: usize = 4 + TraceContext::ENCODED;
 
 /// Who sent a batch, and which one of its batches on that channel it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +57,27 @@ pub fn append(envelope: &Envelope, out: &mut BytesMut) {
     envelope.encode(out);
 }
 
+/// Ends a batch with the traces that envelopes in it belong to, by their places, rising; nothing where there are none.
+pub fn append_traces(traces: &[(u32, TraceContext)], out: &mut BytesMut) {
+    if traces.is_empty() {
+        return;
+    }
+    out.put_u32_le(u32::try_from(FIXED + traces.len() * TRACE_ENTRY).unwrap_or(u32::MAX));
+    out.put_u8(TRACES);
+    // Flags, number and subject, which it does not have.
+    out.put_bytes(0, FIXED - 1);
+    for (place, trace) in traces {
+        out.put_u32_le(*place);
+        trace.encode(out);
+    }
+}
+
+/// Entries that cannot be read are passed over: a batch is worth more than its traces.
+fn read_traces(envelope: &[u8]) -> Vec<(u32, TraceContext)> {
+    let entries = envelope.get(FIXED..).unwrap_or_default().chunks_exact(TRACE_ENTRY);
+    entries.filter_map(|mut entry| Some((entry.get_u32_le(), TraceContext::decode(entry)?))).collect()
+}
+
 /// A batch as read from the wire. `envelopes` keeps the places: `None` is a kind of a newer release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -52,6 +85,8 @@ pub struct Batch {
     pub header: BatchHeader,
     /// The envelopes in order; the index is the place that a report names.
     pub envelopes: Vec<Option<Envelope>>,
+    /// The traces that some of them belong to, by their places.
+    pub traces: Vec<(u32, TraceContext)>,
 }
 
 impl Batch {
@@ -67,16 +102,22 @@ impl Batch {
         let node = NodeId::new(text(&take_short_text(&mut bytes)?)?)?;
         let incarnation = text(&take_short_text(&mut bytes)?)?.parse()?;
         let sequence = bytes.try_get_u64_le().map_err(|_| MalformedEnvelope::Truncated)?;
-        let mut envelopes = Vec::new();
+        let (mut envelopes, mut traces) = (Vec::new(), Vec::new());
         while !bytes.is_empty() {
             let length = bytes.try_get_u32_le().map_err(|_| MalformedEnvelope::Truncated)?;
             let length = usize::try_from(length).map_err(|_| MalformedEnvelope::Truncated)?;
             if bytes.len() < length {
                 return Err(MalformedEnvelope::Truncated);
             }
-            envelopes.push(Envelope::decode(bytes.split_to(length))?);
+            let envelope = bytes.split_to(length);
+            if bytes.is_empty() && envelope.first() == Some(&TRACES) {
+                traces = read_traces(&envelope);
+            } else {
+                envelopes.push(Envelope::decode(envelope)?);
+            }
         }
-        Ok(Self { header: BatchHeader { source: NodeInstance { node, incarnation }, sequence }, envelopes })
+        let header = BatchHeader { source: NodeInstance { node, incarnation }, sequence };
+        Ok(Self { header, envelopes, traces })
     }
 }
 
@@ -113,6 +154,34 @@ mod tests {
             assert_eq!(read.header, header);
             assert_eq!(read.envelopes.into_iter().map(Option::unwrap).collect::<Vec<_>>(), envelopes);
         }
+    }
+
+    #[test]
+    fn traces_come_last_and_a_release_that_does_not_know_them_passes_over_them() {
+        let trace: TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+        let (_, envelopes, bytes) = batch(5);
+        let mut out = BytesMut::from(bytes.clone());
+        append_traces(&[], &mut out);
+        assert_eq!(out, bytes, "no byte where there is no trace");
+        let given = [(1, trace), (4, trace.child(7))];
+        append_traces(&given, &mut out);
+        assert_eq!(out.len() - bytes.len(), 4 + FIXED + 2 * TRACE_ENTRY);
+        let read = Batch::decode(out.clone().freeze()).unwrap();
+        assert_eq!(read.envelopes.len(), envelopes.len());
+        assert_eq!(read.traces, given);
+        // As that release reads it: an envelope of a kind that it does not have.
+        let last = out.split_off(bytes.len() + 4).freeze();
+        assert_eq!(Envelope::decode(last.clone()), Ok(None));
+        // Cut, or with zeros for a trace, it says nothing; the envelopes stand.
+        assert_eq!(read_traces(&last[..last.len() - 1]), given[..1]);
+        assert!(read_traces(&[TRACES]).is_empty());
+        assert!(read_traces(&[0; FIXED + TRACE_ENTRY]).is_empty());
+        // Anywhere else it is what it looks like, so that no place is lost.
+        let mut first = BytesMut::from(&bytes[..bytes.len() - framed_len(envelopes[4].encoded_len())]);
+        append_traces(&given, &mut first);
+        append(&envelopes[4], &mut first);
+        let read = Batch::decode(first.freeze()).unwrap();
+        assert_eq!((read.envelopes.len(), &read.envelopes[4], read.traces), (6, &None, Vec::new()));
     }
 
     #[test]

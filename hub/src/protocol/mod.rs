@@ -19,5 +19,6 @@ pub mod revoke_request;
 pub mod send_result;
 pub mod server_frame;
 pub mod stored_notice;
+pub mod trace_context;
 pub mod user_verdict;
 pub mod wire_frame;

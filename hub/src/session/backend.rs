@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::edge::Edge;
 use crate::{
     identity::{GroupName, UserId},
+    observe::follow_trace,
     protocol::{
         error_code::ErrorCode,
         message::{KickRequest, Message, SendOptions},
@@ -30,9 +31,9 @@ impl Edge {
             self.router.send_to_user(None, &receiver, &message, &options).await
         } else {
             let edge = Arc::clone(self);
-            let sending = self.tasks.spawn(async move {
+            let sending = self.tasks.spawn(follow_trace(async move {
                 edge.router.send_once(&principal, None, &receiver, &message, &options, None).await
-            });
+            }));
             sending.await.unwrap_or_else(|_| self.interrupted())
         };
         self.metrics.sent(result.status, accepted.elapsed());
@@ -47,7 +48,8 @@ impl Edge {
     ) -> Vec<SendResult> {
         let (accepted, count) = (Instant::now(), entries.len());
         let edge = Arc::clone(self);
-        let sending = self.tasks.spawn(async move { edge.router.send_batch(&principal, &entries).await });
+        let sending = async move { edge.router.send_batch(&principal, &entries).await };
+        let sending = self.tasks.spawn(follow_trace(sending));
         let results = sending.await.unwrap_or_else(|_| (0..count).map(|_| self.interrupted()).collect());
         let took = accepted.elapsed();
         for result in &results {
