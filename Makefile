@@ -97,13 +97,13 @@ images: build ## Images wsc-hub, wsc-operator and wsc-redis as OCI tars, loaded 
 .PHONY: generate
 generate: ## Write crds/, docs/reference/, the chart's copy of the CRD, manifests/operator.yaml
 	@$(NEED) rust helm
-	@$(STEP) "build crdgen" $(CARGO_BUILD) --workspace --bin crdgen
+	@$(STEP) "build what generates" $(CARGO_BUILD) --workspace --bin crdgen --example openapi
 	@.ci/generate
 
 ##@ Test
 .PHONY: test
-test: build ## Unit and behaviour tests with real sockets and a real redis-server; no root, no cluster
-	@$(NEED) redis
+test: build ## Unit and behaviour tests with real sockets, a real redis-server and schemathesis; no root, no cluster
+	@$(NEED) redis schemathesis
 	@$(STEP) "unit tests, source rules and behaviour tests (about 4 min the first time)" \
 	  $(CARGO_TEST) --no-fail-fast --workspace --lib --bins --test source_rules --test hermetic -- $(ARGS)
 	@$(STEP) "examples in the documentation" $(CARGO_TEST) --workspace --doc -- $(ARGS)
@@ -174,7 +174,7 @@ shell: ## shellcheck for every script
 .PHONY: generate-check
 generate-check: ## Generated files are what their sources give
 	@$(NEED) rust helm
-	@$(STEP) "build crdgen" $(CARGO_BUILD) --workspace --bins
+	@$(STEP) "build what generates" $(CARGO_BUILD) --workspace --bins --examples
 	@$(STEP) "generated files" .ci/generate --check
 
 .PHONY: charts

@@ -8,7 +8,7 @@
 //! - [`redis_server`], [`redis_sentinel`], [`redis_cluster`], [`tcp_proxy`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`load`]: what `wsc-bench` measures with.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
-//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`event_reader`], [`scrape`],
+//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`event_reader`], [`scrape`], [`schemathesis`],
 //!   [`tokens`], [`traffic`]: what talks to it.
 
 pub mod api_client;
@@ -27,6 +27,7 @@ pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;
 pub mod rust_source;
+pub mod schemathesis;
 pub mod scrape;
 pub mod scratch_dir;
 pub mod signing_key;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The answer of `GET /admin/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AdminStatus {
     /// `starting`, `active`, `draining` or `closed`.
     pub phase: &'static str,

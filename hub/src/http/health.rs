@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The state of a node in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
     /// All is well.
@@ -30,7 +30,7 @@ pub enum HealthStatus {
 }
 
 /// The answer of `GET /health`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Health {
     /// The state in one word.
     pub status: HealthStatus,

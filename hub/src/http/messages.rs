@@ -41,7 +41,7 @@ pub(super) async fn send_to_user(
 }
 
 /// The answer of `POST /v1/messages`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct BatchResult {
     /// In the order of the messages.
     results: Vec<SendResult>,

@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{
-    admin, chat_page, events, groups, health, loopback_host, messages, metrics, nodes,
+    admin, chat_page, events, groups, health, loopback_host, messages, metrics, nodes, openapi,
     service::Service,
     stats,
     unbuilt::{self, no_such_method, no_such_path},
@@ -40,7 +40,8 @@ pub fn for_backends(service: &Arc<Service>) -> Router {
         .route("/nodes", get(nodes::nodes))
         .route("/v1/stats", get(stats::stats))
         .route("/admin/status", get(admin::status))
-        .route("/metrics", get(metrics::metrics));
+        .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::document::openapi));
     finish(unbuilt::add_to(router), service)
 }
 

@@ -10,7 +10,7 @@ use crate::routing::ports::{NodeLoad, NodeRecord};
 
 /// The answer of `GET /v1/stats`: sums over the nodes whose leases are held. This node's part is as of now, that of
 /// another as of its last heartbeat. It costs what `GET /nodes` costs, however many users there are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Stats {
     /// Live nodes. While Redis is away only this one is known to live, and all numbers are of it alone.
     pub nodes: usize,

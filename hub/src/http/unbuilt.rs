@@ -8,7 +8,7 @@ use http::{StatusCode, Uri};
 use super::{problem::Problem, service::Service};
 use crate::protocol::error_code::ErrorCode;
 
-const PATHS: [&str; 3] = ["/admin/drain", "/admin/rebalance", "/openapi.json"];
+const PATHS: [&str; 2] = ["/admin/drain", "/admin/rebalance"];
 
 /// Adds the paths that are not built yet.
 pub(super) fn add_to(router: Router<Arc<Service>>) -> Router<Arc<Service>> {

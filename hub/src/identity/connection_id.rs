@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use ulid::Ulid;
 
-use super::IdentityError;
+use super::{IdentityError, schema::text_schema};
 
 /// A connection, named by the hub: a ULID, so that ids sort by the time they were made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,3 +52,10 @@ impl<'de> Deserialize<'de> for ConnectionId {
         std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
+
+text_schema!(
+    ConnectionId,
+    "A connection: a ULID.",
+    "^[0-7][0-9A-HJKMNP-TV-Z]{25}$",
+    "01KB2Y6Q4T8Z3M5N7P9R1S0VWX"
+);

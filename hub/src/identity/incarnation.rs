@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{IdentityError, NodeId};
+use super::{IdentityError, NodeId, schema::text_schema};
 
 /// One life of a node: `<start-id>.<n>`. The start id is random per process; `n` rises by one
 /// whenever the node's lease was found missing or lapsed. A lapsed incarnation never comes back.
@@ -107,6 +107,8 @@ impl FromStr for NodeInstance {
         Ok(Self { node: NodeId::new(node)?, incarnation: incarnation.parse()? })
     }
 }
+
+text_schema!(Incarnation, "One life of a node.", "^[a-z0-9]{1,32}[.][0-9]{1,10}$", "k3x9.2");
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ mod connection_id;
 mod grammar;
 mod incarnation;
 mod node_id;
+mod schema;
 mod text_id;
 
 pub use connection_id::ConnectionId;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{IdentityError, check};
+use super::{IdentityError, check, schema::text_schema};
 
 /// A node: a DNS label (RFC 1123), lower case, 1 to 63 characters. On Kubernetes the pod's name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +58,8 @@ impl<'de> Deserialize<'de> for NodeId {
         Self::new(&text).map_err(D::Error::custom)
     }
 }
+
+text_schema!(NodeId, "A node: a DNS label.", "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "chat-0");
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{IdentityError, check};
+use super::{IdentityError, check, schema::text_schema};
 
 const NAME_CHARACTERS: &str = "A-Z a-z 0-9 . _ @ : + = ~ -";
 
@@ -150,6 +150,11 @@ impl Default for MessageType {
         Self(Arc::from("text"))
     }
 }
+
+text_schema!(UserId, "A user.", "^[A-Za-z0-9._:+=~-][A-Za-z0-9._@:+=~-]{0,127}$", "alice");
+text_schema!(ClientId, "A device of a user.", "^[A-Za-z0-9._@:+=~-]{1,128}$", "phone");
+text_schema!(GroupName, "A group.", "^[A-Za-z0-9._@:+=~-]{1,128}$", "room-1");
+text_schema!(MessageId, "The caller's name for a message.", "^[A-Za-z0-9._:-]{1,64}$", "m7");
 
 #[cfg(test)]
 mod tests {

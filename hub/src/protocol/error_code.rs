@@ -3,7 +3,8 @@
 use serde::{Serialize, Serializer};
 
 /// What is wrong. The words are part of the API and never change their meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, utoipa::ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Input that breaks the documented form.
     BadRequest,

@@ -7,7 +7,7 @@ use super::message::Message;
 use crate::identity::{ConnectionId, MessageId, NodeId, UserId};
 
 /// What happened. The words are those of the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EventKind {
     /// A connection was welcomed.
@@ -23,7 +23,7 @@ pub enum EventKind {
 }
 
 /// What a client sent to `@backend`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct EventMessage {
     /// The hub's id, a ULID.
     pub id: String,
@@ -34,9 +34,11 @@ pub struct EventMessage {
     pub message_id: Option<MessageId>,
     /// As the sender wrote it: a JSON string.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub content: Option<Box<RawValue>>,
     /// As the sender wrote it: any JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Box<RawValue>>,
 }
 
@@ -55,7 +57,7 @@ impl EventMessage {
 }
 
 /// One event. It may be told more than once, always under the same `event_id`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Event {
     /// Names the event: the kind and what makes it unique.
     pub event_id: String,

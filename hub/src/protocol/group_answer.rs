@@ -10,7 +10,7 @@ use super::{
 use crate::identity::{GroupName, MessageId, NodeId, UserId};
 
 /// The answer to "make this user a member", or no longer one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MembershipResult {
     /// Which group.
     pub group: GroupName,
@@ -25,7 +25,7 @@ pub struct MembershipResult {
 }
 
 /// One user among a group's members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct GroupMember {
     /// Who.
     pub user_id: UserId,
@@ -34,7 +34,7 @@ pub struct GroupMember {
 }
 
 /// The answer to "who is in this group".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct GroupListing {
     /// Which group.
     pub group: GroupName,

@@ -40,7 +40,8 @@ impl BadBody {
 }
 
 /// What the caller of a send waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum Wait {
     /// Nothing: answered as soon as the message is on its way.
     None,
@@ -82,11 +83,11 @@ const LONGEST_BAN: u64 = 315_360_000;
 /// A wish to close a user's connections.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KickRequest {
-    /// Why; in the close frame and the notice. At most 1,024 bytes.
+    /// Why; in the close frame and the notice. At most 1,024 characters.
     pub reason: String,
     /// Whether a `kick_out` frame comes before the close.
     pub notify: bool,
-    /// Text of the notice for people. At most 4,096 bytes.
+    /// Text of the notice for people. At most 4,096 characters.
     pub message: String,
     /// How long the user is kept out: 1 s to 10 years; none for no ban.
     pub ban: Option<Duration>,
@@ -187,8 +188,9 @@ pub fn parse_kick(body: &[u8]) -> Result<KickRequest, BadBody> {
     };
     let mut text = |field: &'static str, max: usize| -> Result<String, BadBody> {
         let text: String = body.take(field, "a string")?.unwrap_or_default();
-        if text.len() > max {
-            return Err(BadBody::new(format!("{field} has {} bytes, at most {max} are allowed", text.len())));
+        let length = text.chars().count();
+        if length > max {
+            return Err(BadBody::new(format!("{field} has {length} characters, at most {max} are allowed")));
         }
         Ok(text)
     };

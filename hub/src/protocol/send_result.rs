@@ -6,7 +6,7 @@ use super::error_code::ErrorCode;
 use crate::identity::{ClientId, ConnectionId, MessageId, NodeId, UserId};
 
 /// What happened to a message for one user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SendStatus {
     /// On its way; nobody waited.
@@ -42,7 +42,7 @@ impl SendStatus {
 }
 
 /// Connections reached on one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct NodeCount {
     /// The node.
     pub node_id: NodeId,
@@ -51,7 +51,7 @@ pub struct NodeCount {
 }
 
 /// Why a message was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SendError {
     /// The stable word.
     pub code: ErrorCode,
@@ -60,7 +60,7 @@ pub struct SendError {
 }
 
 /// The answer to a send to one user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SendResult {
     /// The hub's id of the message, a ULID.
     pub id: String,
@@ -97,7 +97,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// One try of a send that took several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Attempt {
     /// When it began, in milliseconds since acceptance.
     pub after_ms: u64,
@@ -109,14 +109,14 @@ pub struct Attempt {
 }
 
 /// The answer to a question about many users.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UsersOnline {
     /// Users with at least one connection, and the nodes where, sorted.
     pub online: std::collections::BTreeMap<UserId, Vec<NodeId>>,
 }
 
 /// What happened to a broadcast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BroadcastStatus {
     /// On its way; nobody waited.
@@ -140,7 +140,7 @@ impl BroadcastStatus {
 }
 
 /// The answer to a broadcast.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct BroadcastResult {
     /// The hub's id of the message, a ULID.
     pub id: String,
@@ -155,7 +155,7 @@ pub struct BroadcastResult {
 }
 
 /// The answer to a kick.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct KickResult {
     /// Who was kicked.
     pub user_id: UserId,
@@ -173,7 +173,7 @@ pub struct KickResult {
 }
 
 /// The answer to a revocation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RevokeResult {
     /// Whose tokens.
     pub user_id: UserId,
@@ -188,7 +188,7 @@ pub struct RevokeResult {
 }
 
 /// One connection of a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UserConnection {
     /// Which.
     pub connection_id: ConnectionId,
@@ -203,7 +203,7 @@ pub struct UserConnection {
 }
 
 /// The answer to "where is this user".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UserLocation {
     /// Who.
     pub user_id: UserId,

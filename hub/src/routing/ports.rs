@@ -239,7 +239,7 @@ pub enum DirectoryError {
 }
 
 /// Where a node is in its life. The words are those of `/nodes` and `/admin/status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeStatus {
     /// Serves clients.
@@ -266,7 +266,7 @@ pub struct NodeLoad {
 }
 
 /// The record under a node's lease, and a row of `/nodes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeRecord {
     /// The node.
     pub id: NodeId,

@@ -191,7 +191,7 @@ async fn a_body_over_the_limit_is_refused_with_413() -> Result<()> {
 async fn paths_and_methods_that_are_not_there_get_problem_documents() -> Result<()> {
     let lone = LoneHub::trusted(|options| options).await?;
     let api = lone.api()?;
-    for path in ["/", "/v1", "/v2/nodes", "/v1/users", "/nodes/x", "/openapi.json"] {
+    for path in ["/", "/v1", "/v2/nodes", "/v1/users", "/nodes/x", "/openapi.yaml"] {
         let answer = api.get(path).await?;
         answer.problem(404, "not_found").map_err(|error| error.context(path))?;
     }

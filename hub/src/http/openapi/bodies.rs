@@ -1,0 +1,142 @@
+//! What callers write, and problems: the form of what is read and written by hand elsewhere.
+#![expect(dead_code, reason = "only the form is of use here")]
+
+use serde_json::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
+};
+
+use crate::{
+    identity::{MessageId, MessageType, UserId},
+    protocol::{error_code::ErrorCode, message::Wait},
+};
+
+/// A problem (RFC 9457).
+#[derive(ToSchema)]
+pub(super) struct Problem {
+    /// Names the kind of problem: `urn:wsc:problem:` and the code.
+    r#type: String,
+    /// The same for every occurrence of the code.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What to change. Its words may change from release to release.
+    detail: String,
+    /// The stable word.
+    code: ErrorCode,
+}
+
+/// A word of the sender's choice; those that the hub itself uses are refused.
+pub(super) struct SentType;
+
+impl PartialSchema for SentType {
+    fn schema() -> RefOr<Schema> {
+        let reserved = MessageType::RESERVED.join("|");
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A word of the sender's choice; those that the hub itself uses are refused."))
+            .pattern(Some(format!("^(?!(?:{reserved})$)[a-z0-9_.-]{{1,32}}$")))
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for SentType {}
+
+/// How a message is sent.
+#[derive(ToSchema)]
+pub(super) struct SendOptions {
+    /// What to wait for.
+    #[schema(inline, default = "delivered")]
+    wait: Option<Wait>,
+    /// How long to wait and to try again, in milliseconds.
+    #[schema(minimum = 1, maximum = 60_000, default = 5000)]
+    timeout_ms: Option<u64>,
+    /// Repeats after a first try without success.
+    #[schema(minimum = 0, maximum = 10, default = 3)]
+    max_retries: Option<u32>,
+}
+
+/// A message for one user, or for a group.
+#[derive(ToSchema)]
+pub(super) struct SendRequest {
+    /// `text` when left out.
+    message_type: Option<SentType>,
+    /// A message with the same one to the same user within a minute is not sent again.
+    message_id: Option<MessageId>,
+    /// Text.
+    content: Option<String>,
+    /// Any JSON.
+    data: Option<Value>,
+    options: Option<SendOptions>,
+}
+
+/// A message for one of many users.
+#[derive(ToSchema)]
+pub(super) struct BatchEntry {
+    receiver: UserId,
+    /// `text` when left out.
+    message_type: Option<SentType>,
+    /// A message with the same one to the same user within a minute is not sent again.
+    message_id: Option<MessageId>,
+    /// Text.
+    content: Option<String>,
+    /// Any JSON.
+    data: Option<Value>,
+    options: Option<SendOptions>,
+}
+
+/// Messages for many users. One that is malformed refuses all.
+#[derive(ToSchema)]
+pub(super) struct BatchRequest {
+    #[schema(max_items = 1000)]
+    messages: Vec<BatchEntry>,
+}
+
+/// A message for everyone.
+#[derive(ToSchema)]
+pub(super) struct BroadcastRequest {
+    /// `text` when left out.
+    message_type: Option<SentType>,
+    message_id: Option<MessageId>,
+    /// Text.
+    content: Option<String>,
+    /// Any JSON.
+    data: Option<Value>,
+    options: Option<SendOptions>,
+    /// Users who get nothing.
+    #[schema(max_items = 1000)]
+    exclude_users: Option<Vec<UserId>>,
+}
+
+/// A wish to close a user's connections.
+#[derive(ToSchema)]
+pub(super) struct KickRequest {
+    /// Why, in the close frame and the notice.
+    #[schema(max_length = 1024)]
+    reason: Option<String>,
+    /// Whether a `kick_out` frame comes before the close.
+    notify: Option<bool>,
+    /// Text of the notice for people.
+    #[schema(max_length = 4096)]
+    message: Option<String>,
+    /// How long the user is kept out, in seconds; 0 for no ban.
+    #[schema(minimum = 0, maximum = 315_360_000)]
+    ban_seconds: Option<u64>,
+}
+
+/// Which tokens of a user are refused from now on.
+#[derive(ToSchema)]
+pub(super) struct RevokeRequest {
+    /// Those issued before this, in milliseconds since the epoch; now when left out.
+    #[schema(minimum = 0, maximum = 253_402_300_799_999_u64)]
+    before: Option<u64>,
+}
+
+/// Whose nodes are asked for.
+#[derive(ToSchema)]
+pub(super) struct QueryRequest {
+    #[schema(max_items = 1000)]
+    users: Vec<UserId>,
+}
