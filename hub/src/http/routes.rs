@@ -25,7 +25,8 @@ pub fn for_clients(service: &Arc<Service>) -> Router {
 /// What the backend and the operator may reach.
 pub fn for_backends(service: &Arc<Service>) -> Router {
     let router = Router::new()
-        .route("/v1/users/{user}", get(users::locate).post(users::post))
+        .route("/v1/users/{user}", get(users::locate))
+        .route("/v1/users/query", get(users::locate_query).post(users::query))
         .route("/v1/users/{user}/messages", post(messages::send_to_user))
         .route("/v1/users/{user}/kick", post(users::kick))
         .route("/v1/messages", post(messages::send_many))

@@ -4,16 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{FromRequest as _, FromRequestParts as _, Path, Request, State, rejection::PathRejection},
+    extract::{Path, State, rejection::PathRejection},
 };
-use http::{HeaderValue, header};
-
 use http::StatusCode;
 
-use super::{
-    api_key::ApiCaller, problem::Problem, request_body::RequestBody, service::Service,
-    unbuilt::no_such_method,
-};
+use super::{api_key::ApiCaller, problem::Problem, request_body::RequestBody, service::Service};
 use crate::{
     identity::UserId,
     protocol::{
@@ -42,19 +37,19 @@ pub(super) async fn locate(
     Ok(Json(service.edge.router.locate(&user_of(user)?).await?))
 }
 
-/// `POST /v1/users/query`, which stands where a user's name could: any other name does not know the method.
-pub(super) async fn post(
+/// `GET /v1/users/query`: where the user of that name is, which `POST` on the same path is not about.
+pub(super) async fn locate_query(
+    caller: ApiCaller,
+    state: State<Arc<Service>>,
+) -> Result<Json<UserLocation>, Problem> {
+    locate(caller, state, Ok(Path("query".to_owned()))).await
+}
+
+pub(super) async fn query(
+    _: ApiCaller,
     State(service): State<Arc<Service>>,
-    user: UserPath,
-    request: Request,
+    RequestBody(body): RequestBody,
 ) -> Result<Json<UsersOnline>, Problem> {
-    if user.is_ok_and(|Path(name)| name != "query") {
-        let allowed = HeaderValue::from_static("GET,HEAD");
-        return Err(no_such_method().await.with_header(header::ALLOW, allowed));
-    }
-    let (mut parts, body) = request.into_parts();
-    ApiCaller::from_request_parts(&mut parts, &service).await?;
-    let RequestBody(body) = RequestBody::from_request(Request::from_parts(parts, body), &service).await?;
     Ok(Json(service.edge.router.users_online(&parse_query(&body)?).await?))
 }
 

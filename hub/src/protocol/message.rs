@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use super::message_batch::parse_send;
-use super::{error_code::ErrorCode, json_text::has_lone_surrogate};
+use super::{error_code::ErrorCode, json_text::has_lone_surrogate, whole_number::WholeNumber};
 use crate::identity::{MessageId, MessageType};
 
 /// What a message says. `content` and `data` are kept as the caller's JSON text: neither is parsed
@@ -177,7 +177,8 @@ pub fn parse_kick(body: &[u8]) -> Result<KickRequest, BadBody> {
         return Ok(KickRequest::default());
     }
     let mut body = Body::parse(body)?;
-    let ban = match body.take::<u64>("ban_seconds", "a whole number of seconds, 0 for no ban")? {
+    let seconds = body.take("ban_seconds", "a whole number of seconds, 0 for no ban")?;
+    let ban = match seconds.map(|WholeNumber(n)| n) {
         None | Some(0) => None,
         Some(seconds @ 1..=LONGEST_BAN) => Some(Duration::from_secs(seconds)),
         Some(seconds) => {

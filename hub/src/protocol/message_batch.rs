@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::message::{BadBody, Message, RawMessage, SendOptions, Wait, excerpt};
+use super::{
+    message::{BadBody, Message, RawMessage, SendOptions, Wait, excerpt},
+    whole_number::WholeNumber,
+};
 use crate::identity::UserId;
 
 /// Messages in one call.
@@ -149,7 +152,7 @@ impl Fields<'_> {
             }
         };
         let expected = "a whole number of milliseconds from 1 to 60000";
-        let timeout = match take::<u64>("timeout_ms", fields.timeout_ms, expected)? {
+        let timeout = match take("timeout_ms", fields.timeout_ms, expected)?.map(|WholeNumber(n)| n) {
             None => defaults.timeout,
             Some(ms @ 1..=60_000) => Duration::from_millis(ms),
             Some(ms) => {
@@ -157,9 +160,9 @@ impl Fields<'_> {
             }
         };
         let expected = "a whole number from 0 to 10";
-        let max_retries = match take::<u32>("max_retries", fields.max_retries, expected)? {
+        let max_retries = match take("max_retries", fields.max_retries, expected)?.map(|WholeNumber(n)| n) {
             None => defaults.max_retries,
-            Some(n @ 0..=10) => n,
+            Some(n @ 0..=10) => u32::try_from(n).unwrap_or(10),
             Some(n) => {
                 return Err(BadBody::new(format!("options.max_retries must be from 0 to 10, found {n}")));
             }

@@ -21,4 +21,5 @@ pub mod server_frame;
 pub mod stored_notice;
 pub mod trace_context;
 pub mod user_verdict;
+pub mod whole_number;
 pub mod wire_frame;

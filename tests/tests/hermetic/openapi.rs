@@ -1,6 +1,6 @@
 //! The API is what `/openapi.json` says: who may call what, and every answer, judged by schemathesis.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
@@ -13,9 +13,6 @@ use wsc_tests::{
     schemathesis,
     ws_client::{WsClient, WsRequest},
 };
-
-/// What a checked run may take on a machine that does nothing else.
-const BUDGET: Duration = Duration::from_secs(60);
 
 /// Method, path and scope of every call in a description; the scope is none where no key is needed.
 fn calls(document: &Value) -> Result<Vec<(Method, String, Option<String>)>> {
@@ -75,10 +72,7 @@ async fn schemathesis_finds_no_answer_that_the_description_does_not_have() -> Re
     let began = Instant::now();
     let said = schemathesis::check(fleet.hubs[0].api, ADMIN_KEY).await?;
     println!("{said}\n{:.1} s", began.elapsed().as_secs_f64());
-    assert!(said.contains("No issues found") || said.contains("passed"), "{said}");
-    if began.elapsed() > BUDGET {
-        eprintln!("that took longer than {BUDGET:?}");
-    }
+    assert!(said.contains("No issues found"), "{said}");
     assert!(!fleet.hubs[0].output().contains("panicked"), "{}", fleet.hubs[0].output());
     Ok(())
 }

@@ -96,12 +96,6 @@ impl Call {
         self.operation(|operation| operation.parameter(part)).problem(ErrorCode::BadRequest)
     }
 
-    /// The same, in the grammar of `T`.
-    pub(super) fn query_of<T: ToSchema>(mut self, name: &str, what: &str) -> Self {
-        let schema = self.refer::<T>();
-        self.query(name, what, schema)
-    }
-
     /// What the caller writes; `required` unless an empty body will do. Any media type is taken for JSON.
     pub(super) fn body<T: ToSchema>(mut self, required: bool) -> Self {
         let content = ContentBuilder::new().schema(Some(self.refer::<T>()));
@@ -131,7 +125,7 @@ impl Call {
         self.respond(200, ResponseBuilder::new().description(what).content(JSON, content))
     }
 
-    /// An answer of text in some form. `lines`: what stands on each line is a `T`.
+    /// An answer of text in some form.
     pub(super) fn text(self, media_type: &str, what: &str) -> Self {
         let content = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String)));
         self.respond(200, ResponseBuilder::new().description(what).content(media_type, content.build()))

@@ -78,6 +78,14 @@ fn users() -> Vec<Call> {
             .path_part::<UserId>("user", InvalidUserId)
             .answer::<UserLocation>("The user's connections")
             .problem(RegistryUnavailable),
+        Call::for_backends(
+            (Get, "/v1/users/query"),
+            tag,
+            "locate_user_query",
+            "Where the user is whose name is `query`; `POST` here asks for many users",
+        )
+        .answer::<UserLocation>("The user's connections")
+        .problem(RegistryUnavailable),
         Call::for_backends((Post, "/v1/users/query"), tag, "query_users", "Which of many users are online")
             .body::<QueryRequest>(true)
             .answer::<UsersOnline>("Those who are")
@@ -118,10 +126,14 @@ fn groups() -> Vec<Call> {
             .path_part::<UserId>("user", InvalidUserId)
             .answer::<MembershipResult>("Whose memberships changed")
     };
+    // As for a user, or nothing: from the first one.
+    let after = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^([A-Za-z0-9._:+=~-][A-Za-z0-9._@:+=~-]{0,127})?$"));
     vec![
         Call::for_backends((Get, "/v1/groups/{group}"), tag, "list_group", "Who is in a group")
             .path_part::<GroupName>("group", BadRequest)
-            .query_of::<UserId>("after", "Only users after this one: `next` of the answer before")
+            .query("after", "Only users after this one: `next` of the answer before", after)
             .problem(InvalidUserId)
             .answer::<GroupListing>("At most 1,000 users, sorted")
             .problem(RegistryUnavailable),
