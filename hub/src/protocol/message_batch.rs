@@ -124,7 +124,7 @@ impl Fields<'_> {
         let fields: Options<'_> = serde_json::from_str(raw.get()).map_err(|_| not_an_object())?;
         let store = take("options.store", fields.store, "true or false")?.unwrap_or(false);
         let expected = "a whole number of seconds";
-        let ttl = match take::<u64>("options.ttl_seconds", fields.ttl_seconds, expected)? {
+        let ttl = match take("options.ttl_seconds", fields.ttl_seconds, expected)?.map(|WholeNumber(n)| n) {
             None => None,
             Some(_) if !store => {
                 return Err(BadBody::new("options.ttl_seconds goes with options.store true only"));

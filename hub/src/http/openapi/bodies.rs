@@ -4,7 +4,10 @@
 use serde_json::Value;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
+    openapi::{
+        Object, ObjectBuilder, Ref, RefOr, Type,
+        schema::{OneOfBuilder, Schema, SchemaType},
+    },
 };
 
 use crate::{
@@ -44,9 +47,25 @@ impl PartialSchema for SentType {
 
 impl ToSchema for SentType {}
 
-/// How a message is sent.
+/// Nothing, or what says as much.
+fn not_stored() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Boolean, Type::Null]))
+        .enum_values(Some([Value::Bool(false), Value::Null]))
+        .build()
+}
+
+fn nothing() -> Object {
+    ObjectBuilder::new().schema_type(Type::Null).build()
+}
+
+fn stored() -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).build()
+}
+
+/// How a message is sent that is not kept.
 #[derive(ToSchema)]
-pub(super) struct SendOptions {
+pub(super) struct LiveOptions {
     /// What to wait for.
     #[schema(inline, default = "delivered")]
     wait: Option<Wait>,
@@ -56,9 +75,51 @@ pub(super) struct SendOptions {
     /// Repeats after a first try without success.
     #[schema(minimum = 0, maximum = 10, default = 3)]
     max_retries: Option<u32>,
+    #[schema(required = false, schema_with = not_stored)]
+    store: Option<bool>,
+    #[schema(required = false, schema_with = nothing)]
+    ttl_seconds: Option<u64>,
 }
 
-/// A message for one user, or for a group.
+/// How a message is sent that is kept in its receiver's inbox first.
+#[derive(ToSchema)]
+pub(super) struct StoreOptions {
+    /// What to wait for.
+    #[schema(inline, default = "delivered")]
+    wait: Option<Wait>,
+    /// How long to wait and to try again, in milliseconds.
+    #[schema(minimum = 1, maximum = 60_000, default = 5000)]
+    timeout_ms: Option<u64>,
+    /// Repeats after a first try without success.
+    #[schema(minimum = 0, maximum = 10, default = 3)]
+    max_retries: Option<u32>,
+    #[schema(required = true, schema_with = stored)]
+    store: bool,
+    /// How long it is kept at most, in seconds, if not as long as others.
+    #[schema(minimum = 1, maximum = 31_536_000)]
+    ttl_seconds: Option<u64>,
+}
+
+/// How a message to one user is sent: either way.
+pub(super) struct SendOptions;
+
+impl PartialSchema for SendOptions {
+    fn schema() -> RefOr<Schema> {
+        let either = OneOfBuilder::new()
+            .item(Ref::from_schema_name(LiveOptions::name()))
+            .item(Ref::from_schema_name(StoreOptions::name()));
+        RefOr::T(Schema::OneOf(either.build()))
+    }
+}
+
+impl ToSchema for SendOptions {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((LiveOptions::name().into_owned(), LiveOptions::schema()));
+        schemas.push((StoreOptions::name().into_owned(), StoreOptions::schema()));
+    }
+}
+
+/// A message for one user.
 #[derive(ToSchema)]
 pub(super) struct SendRequest {
     /// `text` when left out.
@@ -70,6 +131,19 @@ pub(super) struct SendRequest {
     /// Any JSON.
     data: Option<Value>,
     options: Option<SendOptions>,
+}
+
+/// A message for the members of a group.
+#[derive(ToSchema)]
+pub(super) struct GroupSendRequest {
+    /// `text` when left out.
+    message_type: Option<SentType>,
+    message_id: Option<MessageId>,
+    /// Text.
+    content: Option<String>,
+    /// Any JSON.
+    data: Option<Value>,
+    options: Option<LiveOptions>,
 }
 
 /// A message for one of many users.
@@ -104,7 +178,7 @@ pub(super) struct BroadcastRequest {
     content: Option<String>,
     /// Any JSON.
     data: Option<Value>,
-    options: Option<SendOptions>,
+    options: Option<LiveOptions>,
     /// Users who get nothing.
     #[schema(max_items = 1000)]
     exclude_users: Option<Vec<UserId>>,

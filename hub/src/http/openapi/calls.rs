@@ -3,7 +3,10 @@
 use utoipa::openapi::{HttpMethod, ObjectBuilder, Type};
 
 use super::{
-    bodies::{BatchRequest, BroadcastRequest, KickRequest, QueryRequest, RevokeRequest, SendRequest},
+    bodies::{
+        BatchRequest, BroadcastRequest, GroupSendRequest, KickRequest, QueryRequest, RevokeRequest,
+        SendRequest,
+    },
     call::Call,
 };
 use crate::{
@@ -36,10 +39,13 @@ fn messages() -> Vec<Call> {
             "send_to_user",
             "Sends a message to every connection of a user, on all nodes, with retries",
         )
-        .note(TRUTHFUL)
+        .note("A truthful no is a 200 as well: the status says what happened. Only a message that was to be kept and certainly was \
+               not is a problem.")
         .path_part::<UserId>("user", InvalidUserId)
         .body::<SendRequest>(true)
-        .answer::<SendResult>("What happened"),
+        .answer::<SendResult>("What happened")
+        .problem(Overloaded)
+        .problem(RegistryUnavailable),
         Call::for_backends(
             (Post, "/v1/messages"),
             tag,
@@ -66,7 +72,7 @@ fn messages() -> Vec<Call> {
         )
         .note(TRUTHFUL)
         .path_part::<GroupName>("group", BadRequest)
-        .body::<SendRequest>(true)
+        .body::<GroupSendRequest>(true)
         .answer::<BroadcastResult>("What happened"),
     ]
 }
