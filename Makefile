@@ -66,16 +66,23 @@ demo: ## On a real Kubernetes: cluster, images, operator, a WscCluster, and mess
 
 ##@ Measure (hub on core 0, load on core 1, what the machine can do at most in the same run)
 .PHONY: bench-quick
-bench-quick: bench-build ## Short rounds, about a minute: to see that something became slower
+bench-quick: bench-build ## Short rounds, under two minutes: to see that something became slower
 	@$(BINARIES)/wsc-bench run --rounds 3 --seconds 0.5 $(ARGS)
 
 .PHONY: bench
-bench: bench-build ## Long rounds, for figures that count
-	@$(BINARIES)/wsc-bench run --rounds 7 --seconds 3 --idle 8000 $(ARGS)
+bench: bench-build ## Long rounds, about six minutes: figures that count
+	@$(BINARIES)/wsc-bench run --rounds 7 --seconds 1.5 --idle 8000 $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: ## What the library's calls and the envelopes between nodes cost, without sockets (criterion)
+	@$(NEED) rust
+	@$(STEP) "build the criterion benches" cargo bench --locked --workspace --bench envelope --bench sends --no-run
+	@cargo bench --locked --workspace --bench envelope --bench sends -- $(ARGS) 2>/dev/null | .ci/bench-table
 
 # The load generator shares a package with the test harness, which is not optimised.
 .PHONY: bench-build
 bench-build: build
+	@$(NEED) redis
 	@$(STEP) "build wsc-bench" $(CARGO_BUILD) --workspace --bin wsc-bench --config profile.release.package.wsc-tests.opt-level=3
 
 ##@ Build

@@ -21,6 +21,7 @@ use crate::{
         idempotency::Principal,
         ports::{Directory, DirectoryError, NodeRecord},
     },
+    session::edge::Edge,
     settings::Settings,
 };
 
@@ -54,8 +55,7 @@ impl Hub {
         message: &Message,
         options: &SendOptions,
     ) -> SendResult {
-        let (user, message) = (user.clone(), message.clone());
-        self.service.edge.send_to_user(Principal::Library, user, message, *options).await
+        self.service.edge.send_to_user(Principal::Library, user, message, options).await
     }
 
     /// Sends many messages at once; the results are in their order, and messages for one user arrive in their order.
@@ -169,6 +169,13 @@ impl Hub {
     ) -> Result<(EventTail, Option<EventGap>), EventsError> {
         let writer = self.service.edge.router.events().ok_or(EventsError::Off)?;
         Ok(EventTail::open(Arc::clone(writer.log()), after).await?)
+    }
+
+    /// What these calls are a thin skin over: for measurements, and no part of what stays as it is.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn edge(&self) -> &Arc<Edge> {
+        &self.service.edge
     }
 
     /// The node's health now, as in `GET /health`.

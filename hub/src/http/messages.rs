@@ -30,7 +30,7 @@ pub(super) async fn send_to_user(
     let (message, options) = parse_send(&body)?;
     let principal = Principal::Key(Arc::clone(caller.name()));
     let stores = options.store;
-    let result = service.edge.send_to_user(principal, receiver, message, options).await;
+    let result = service.edge.send_to_user(principal, &receiver, &message, &options).await;
     match result.error {
         // What is to be kept and is not cannot be told from a message that waits, but by the status of the answer.
         Some(error) if stores && result.status == SendStatus::Failed => {

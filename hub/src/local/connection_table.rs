@@ -2,13 +2,13 @@
 
 use std::{
     collections::HashMap,
-    hash::BuildHasher,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use ahash::RandomState;
 use parking_lot::RwLock;
 
 use super::connection::Connection;
@@ -17,13 +17,13 @@ use crate::identity::UserId;
 /// Locks over the table: enough that senders on all cores of a large machine seldom meet.
 const SHARDS: usize = 64;
 
-type Shard = RwLock<HashMap<UserId, Vec<Arc<Connection>>>>;
+type Shard = RwLock<HashMap<UserId, Vec<Arc<Connection>>, RandomState>>;
 
 /// All connections of this node.
 #[derive(Debug)]
 pub struct ConnectionTable {
     shards: Box<[Shard]>,
-    hasher: std::collections::hash_map::RandomState,
+    hasher: RandomState,
     connections: AtomicUsize,
 }
 
@@ -31,7 +31,7 @@ impl Default for ConnectionTable {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            hasher: std::collections::hash_map::RandomState::new(),
+            hasher: RandomState::new(),
             connections: AtomicUsize::new(0),
         }
     }

@@ -1,6 +1,6 @@
 //! Every metric of the hub. Names follow `wsc_<noun>_<unit>[_total]`; labels are bounded and never name a user.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -12,6 +12,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use super::send_times::{SendSeconds, SendTimes, SendsByStatus};
 
 use crate::protocol::send_result::{BroadcastStatus, SendStatus};
 
@@ -93,12 +95,11 @@ pub struct Metrics {
     http_failures: Family<CauseLabel, Counter>,
     /// Versions of the file of hot settings that were found bad.
     pub hot_settings_refused: Counter,
-    sends: Family<StatusLabel, Counter>,
+    sends: Arc<SendTimes>,
     broadcasts: Family<StatusLabel, Counter>,
     group_sends: Family<StatusLabel, Counter>,
     /// Connections closed by kicks that this node was asked for.
     pub kicked: Counter,
-    send_seconds: Histogram,
     replay_seconds: Histogram,
 }
 
@@ -126,12 +127,11 @@ impl Metrics {
             accepts_delayed: Family::default(),
             http_failures: Family::default(),
             hot_settings_refused: Counter::default(),
-            sends: Family::default(),
+            sends: Arc::default(),
             broadcasts: Family::default(),
             group_sends: Family::default(),
             kicked: Counter::default(),
             // 0.1 ms to 13 s.
-            send_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
             replay_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
         };
         let mut registry = metrics.registry.lock();
@@ -168,7 +168,8 @@ impl Metrics {
             "Versions of the file of hot settings that were found bad",
             m.hot_settings_refused.clone(),
         );
-        registry.register("sends", "Messages to one user, by result", m.sends.clone());
+        let by_status = SendsByStatus(Arc::clone(&m.sends));
+        registry.register("sends", "Messages to one user, by result", by_status);
         registry.register("broadcasts", "Broadcasts, by result", m.broadcasts.clone());
         registry.register("group_sends", "Messages to groups, by result", m.group_sends.clone());
         registry.register(
@@ -179,7 +180,7 @@ impl Metrics {
         registry.register(
             "send_duration_seconds",
             "From acceptance to answer of a send",
-            m.send_seconds.clone(),
+            SendSeconds(Arc::clone(&m.sends)),
         );
         registry.register("inbox_replay_seconds", "From a connect to resume_done", m.replay_seconds.clone());
         drop(registry);
@@ -223,8 +224,12 @@ impl Metrics {
 
     /// A send was answered.
     pub fn sent(&self, status: SendStatus, took: Duration) {
-        self.sends.get_or_create(&StatusLabel { status: status.as_str() }).inc();
-        self.send_seconds.observe(took.as_secs_f64());
+        self.sends.add(status, took, 1);
+    }
+
+    /// `count` sends of one call were answered alike.
+    pub fn sent_many(&self, status: SendStatus, took: Duration, count: usize) {
+        self.sends.add(status, took, u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// A device has got all that it had missed, so long after its connect.

@@ -2,6 +2,8 @@
 
 mod logs;
 mod metrics;
+mod send_times;
+mod sharded_counts;
 mod trace;
 
 pub use logs::{change_log_directives, init_logs};

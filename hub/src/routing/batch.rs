@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 use super::{
     dispatch::Flight,
     idempotency::{Claim, Principal, Ticket},
-    router::{Router, rfc3339},
+    message_stamp::rfc3339,
+    router::Router,
     store::ToStore,
 };
 use crate::{
@@ -33,14 +34,14 @@ impl Router {
     /// [`Router::send_once`].
     pub async fn send_batch(&self, principal: &Principal, entries: &[BatchEntry]) -> Vec<SendResult> {
         let accepted = Instant::now();
-        let create_at = rfc3339(SystemTime::now());
-        let own = self.own().node;
+        let now = SystemTime::now();
+        let create_at = rfc3339(now);
         let mut waiting = Vec::new();
         let mut known: Vec<Option<SendResult>> = Vec::with_capacity(entries.len());
         let mut begun = Vec::with_capacity(entries.len());
         for (place, entry) in entries.iter().enumerate() {
             known.push(None);
-            match self.begin(principal, entry, &create_at, accepted) {
+            match self.begin(principal, entry, (now, &create_at), accepted) {
                 Part::Sent { id, frame, ticket } => begun.push((place, id, frame, ticket)),
                 Part::UnderWay(result) => waiting.push((place, result)),
                 Part::Known(result) => known[place] = Some(result),
@@ -66,7 +67,8 @@ impl Router {
                 Some(stored) => Flight::of_stored(stored, receiver, *options),
             };
             match flight {
-                Ok(flight) => {
+                Ok(mut flight) => {
+                    self.try_here(&mut flight);
                     flights.push(flight);
                     sent.push((place, id, ticket));
                 }
@@ -82,7 +84,7 @@ impl Router {
         let now = Instant::now();
         let took = now.duration_since(accepted);
         for (flight, (place, id, ticket)) in flights.into_iter().zip(sent) {
-            let result = flight.result(id, &own, took);
+            let result = flight.result(id, &self.own_node, took);
             if let Some(ticket) = ticket {
                 ticket.settle(&result, entries[place].options.store, now);
             }
@@ -104,7 +106,13 @@ impl Router {
         results
     }
 
-    fn begin(&self, principal: &Principal, entry: &BatchEntry, create_at: &str, now: Instant) -> Part {
+    fn begin(
+        &self,
+        principal: &Principal,
+        entry: &BatchEntry,
+        (at, create_at): (SystemTime, &str),
+        now: Instant,
+    ) -> Part {
         let BatchEntry { receiver, message, .. } = entry;
         let claim =
             message.message_id.as_ref().map(|id| self.idempotency.claim(principal, id, receiver, now));
@@ -114,7 +122,7 @@ impl Router {
             Some(Claim::UnderWay(result)) => return Part::UnderWay(result),
             Some(Claim::Known(result)) => return Part::Known((*result).clone()),
         };
-        let (id, frame) = self.frame(None, receiver, message, create_at);
+        let (id, frame) = self.frame(None, receiver, message, at, create_at);
         Part::Sent { id, frame, ticket }
     }
 

@@ -146,8 +146,8 @@ fn accepted(status: SendStatus) -> SendStatus {
 type Bundle = (NodeInstance, Vec<(usize, u64)>, Vec<Letter>);
 
 impl Router {
-    /// Brings messages to their ends. Those for one receiver keep their order: an earlier one is not repeated once a
-    /// later one is ahead of it. `retrying` is set while something is tried again.
+    /// Brings messages, each of which was tried here, to their ends. Those for one receiver keep their order: an earlier
+    /// one is not repeated once a later one is ahead of it. `retrying` is set while something is tried again.
     pub(super) async fn run(
         &self,
         flights: &mut [Flight<'_>],
@@ -156,7 +156,7 @@ impl Router {
     ) {
         let mut active: Vec<usize> = (0..flights.len()).collect();
         loop {
-            self.try_all(flights, &active, accepted).await;
+            self.try_elsewhere(flights, &active, accepted).await;
             let mut again = to_repeat(flights);
             if again.is_empty() {
                 settle_local(flights, accepted).await;
@@ -183,23 +183,39 @@ impl Router {
             }
             tokio::time::sleep(wait).await;
             for place in &again {
-                flights[*place].retries += 1;
-                flights[*place].began = accepted.elapsed();
+                let flight = &mut flights[*place];
+                flight.retries += 1;
+                flight.began = accepted.elapsed();
+                flight.tally.begin_try();
+                self.try_here(flight);
             }
             active = again;
         }
         settle_local(flights, accepted).await;
     }
 
-    /// One try of each: into this node's queues, and to the other nodes where the receiver is.
-    async fn try_all(&self, flights: &mut [Flight<'_>], active: &[usize], accepted: Instant) {
-        for place in active {
-            let flight = &mut flights[*place];
-            flight.tally.begin_try();
-            self.try_here(flight);
+    /// Whether nothing is left to do for a message that was tried here: nobody waits for it, and its receiver is known to
+    /// be nowhere else.
+    pub(super) fn is_done_here(&self, flight: &Flight<'_>) -> bool {
+        !flight.waits() && flight.tally.own_has_it() && self.is_nowhere_else(flight)
+    }
+
+    /// Whether the receiver is known to be here and on no other node, well enough for a first try.
+    fn is_nowhere_else(&self, flight: &Flight<'_>) -> bool {
+        let hearing = self.registration.borrow().hearing;
+        // A stored message goes where the receiver was when it was stored.
+        flight.retries == 0 && flight.stored.is_none() && self.whereabouts.only_here(flight.receiver, hearing)
+    }
+
+    /// One try of each at the other nodes where its receiver is.
+    async fn try_elsewhere(&self, flights: &mut [Flight<'_>], active: &[usize], accepted: Instant) {
+        let nowhere_else = |place: &&usize| !self.is_nowhere_else(&flights[**place]);
+        let active: Vec<usize> = active.iter().filter(nowhere_else).copied().collect();
+        if active.is_empty() {
+            return;
         }
-        let targets = self.targets_of(flights, active, accepted).await;
-        let bundles = self.bundles(flights, active, &targets, accepted.elapsed());
+        let targets = self.targets_of(flights, &active, accepted).await;
+        let bundles = self.bundles(flights, &active, &targets, accepted.elapsed());
         if bundles.is_empty() {
             return;
         }
@@ -223,7 +239,7 @@ impl Router {
     }
 
     /// Queues a message for its receiver's connections here, unless that was done before.
-    fn try_here(&self, flight: &mut Flight<'_>) {
+    pub(super) fn try_here(&self, flight: &mut Flight<'_>) {
         if flight.tally.own_is_settled() {
             return;
         }

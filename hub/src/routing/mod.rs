@@ -16,6 +16,7 @@ pub mod kick;
 pub mod known_bans;
 pub mod many_targets;
 pub mod membership;
+pub mod message_stamp;
 pub mod ports;
 pub mod registry;
 pub mod retry;

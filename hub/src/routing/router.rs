@@ -9,10 +9,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use time::{OffsetDateTime, macros::format_description};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use super::message_stamp::rfc3339;
 use super::{
     duplicate_window::DuplicateWindows,
     event_writer::EventWriter,
@@ -21,12 +21,13 @@ use super::{
     inbox_desk::InboxDesk,
     known_bans::KnownBans,
     membership::Questions,
+    message_stamp::MessageIds,
     ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
     registry::Registry,
     whereabouts::Whereabouts,
 };
 use crate::{
-    identity::{ConnectionId, NodeInstance, UserId},
+    identity::{ConnectionId, NodeId, NodeInstance, UserId},
     local::connection_table::ConnectionTable,
     protocol::send_result::{UserConnection, UserLocation},
 };
@@ -47,13 +48,15 @@ pub struct Router {
     last_known_nodes: Mutex<Vec<NodeInstance>>,
     /// What the backend wants to hear; none when nobody asked for events.
     events: Option<Arc<EventWriter>>,
+    /// This node in whatever life it is.
+    pub(super) own_node: NodeId,
     numbers: AtomicU64,
     /// Envelopes of other nodes that were acted on.
     pub(super) repeats: Arc<DuplicateWindows>,
     pub(super) idempotency: Idempotency,
     /// Held while a frame is given to all connections.
     pub(super) broadcast_turn: Arc<tokio::sync::Mutex<()>>,
-    ids: Mutex<ulid::Generator>,
+    pub(super) ids: MessageIds,
 }
 
 impl Router {
@@ -67,9 +70,12 @@ impl Router {
         inboxes: Arc<InboxDesk>,
         max_groups: usize,
     ) -> Arc<Self> {
+        let registration = directory.registration();
+        let own_node = registration.borrow().instance.node.clone();
         let (whereabouts, known_bans) = (Arc::new(Whereabouts::default()), Arc::new(KnownBans::default()));
         Arc::new(Self {
-            registration: directory.registration(),
+            registration,
+            own_node,
             registry: Registry::new(
                 events.clone(),
                 Arc::clone(&local),
@@ -93,7 +99,7 @@ impl Router {
             repeats: Arc::default(),
             idempotency: Idempotency::default(),
             broadcast_turn: Arc::default(),
-            ids: Mutex::new(ulid::Generator::new()),
+            ids: MessageIds::default(),
         })
     }
 
@@ -124,8 +130,7 @@ impl Router {
     /// A new id for a message: a ULID, rising on this node.
     #[must_use]
     pub fn next_message_id(&self) -> ulid::Ulid {
-        // A generator that has used up all ids of one millisecond is as good as a random id.
-        self.ids.lock().generate().unwrap_or_else(|_| ulid::Ulid::generate())
+        self.ids.next(SystemTime::now())
     }
 
     /// A new id for a connection.
@@ -226,26 +231,5 @@ impl Router {
             }
             Err(error) => (self.last_known_nodes.lock().clone(), Some(error)),
         }
-    }
-}
-
-/// RFC 3339 in UTC with milliseconds, as in every timestamp of the protocol.
-#[must_use]
-pub fn rfc3339(at: SystemTime) -> String {
-    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::from(at).format(form).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn timestamps_have_milliseconds() {
-        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_732_356_000_123_456);
-        assert_eq!(rfc3339(at), "2024-11-23T10:00:00.123Z");
-        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
     }
 }

@@ -8,7 +8,8 @@ use std::{
 use super::{
     dispatch::Flight,
     idempotency::{Claim, Principal, Ticket},
-    router::{Router, rfc3339},
+    message_stamp::with_rfc3339,
+    router::Router,
     store::ToStore,
 };
 use crate::{
@@ -23,15 +24,16 @@ use crate::{
 
 impl Router {
     /// Sends a message to every connection of a user, on all nodes, and says what happened. `sender` is none for
-    /// the backend.
+    /// the backend; `accepted` is when it was asked for.
     pub async fn send_to_user(
         &self,
         sender: Option<&UserId>,
         receiver: &UserId,
         message: &Message,
         options: &SendOptions,
+        accepted: Instant,
     ) -> SendResult {
-        self.send_now(None, sender, receiver, message, options, None).await
+        self.send_now(None, sender, receiver, message, options, (accepted, None)).await
     }
 
     /// The same, but a message that `principal` sent with the same `message_id` to the same user within a minute is not
@@ -50,7 +52,8 @@ impl Router {
             Ok(ticket) => ticket,
             Err(known) => return known,
         };
-        let result = self.send_now(Some(principal), sender, receiver, message, options, retrying).await;
+        let timing = (Instant::now(), retrying);
+        let result = self.send_now(Some(principal), sender, receiver, message, options, timing).await;
         if let Some(ticket) = ticket {
             ticket.settle(&result, options.store, Instant::now());
         }
@@ -84,15 +87,17 @@ impl Router {
         receiver: &UserId,
         message: &Message,
         options: &SendOptions,
-        retrying: Option<&AtomicBool>,
+        (accepted, retrying): (Instant, Option<&AtomicBool>),
     ) -> SendResult {
-        let accepted = Instant::now();
-        let create_at = rfc3339(SystemTime::now());
-        let (id, frame) = self.frame(sender, receiver, message, &create_at);
-        let flight = if options.store {
+        let now = SystemTime::now();
+        let (id, frame) =
+            with_rfc3339(now, |create_at| self.frame(sender, receiver, message, now, create_at));
+        let mut flight = if options.store {
             let name = principal.zip(message.message_id.as_ref());
             let to_store = ToStore { receiver, id: &id, frame: &frame, options, name };
-            match Flight::of_stored(self.store(&to_store, accepted).await, receiver, *options) {
+            // In a box, as below.
+            let stored = Box::pin(self.store(&to_store, accepted)).await;
+            match Flight::of_stored(stored, receiver, *options) {
                 Ok(flight) => flight,
                 Err(result) => {
                     return SendResult { message_id: message.message_id.clone(), ..result };
@@ -101,22 +106,26 @@ impl Router {
         } else {
             Flight::new(receiver, frame, *options)
         };
-        let mut flights = [flight];
-        self.run(&mut flights, accepted, retrying).await;
-        let [flight] = flights;
-        let result = flight.result(id, &self.own().node, accepted.elapsed());
-        SendResult { message_id: message.message_id.clone(), ..result }
+        self.try_here(&mut flight);
+        // Most messages of a node whose users are here end here. The rest is in a box, so that these do not carry it.
+        if !self.is_done_here(&flight) {
+            Box::pin(self.run(std::slice::from_mut(&mut flight), accepted, retrying)).await;
+        }
+        let mut result = flight.result(id, &self.own_node, accepted.elapsed());
+        result.message_id.clone_from(&message.message_id);
+        result
     }
 
-    /// The frame of a message for one user, and its id.
+    /// The frame of a message for one user that was accepted `now`, which `create_at` is the text of, and its id.
     pub(super) fn frame(
         &self,
         sender: Option<&UserId>,
         receiver: &UserId,
         message: &Message,
+        now: SystemTime,
         create_at: &str,
     ) -> (String, WireFrame) {
-        let id = self.next_message_id().to_string();
+        let id = self.ids.next(now).to_string();
         let outgoing = Outgoing { id: &id, sender, receiver: Some(receiver), group: None, create_at };
         let frame = server_frame::message(message, &outgoing);
         (id, frame)

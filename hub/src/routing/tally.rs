@@ -67,6 +67,12 @@ impl SendTally {
         self.own.is_some()
     }
 
+    /// Whether this node's connections have the message for certain, as far as anybody waits for.
+    #[must_use]
+    pub fn own_has_it(&self) -> bool {
+        matches!(self.own, Some(Outcome::Reached(_)))
+    }
+
     /// Notes what this node did.
     pub fn note_own(&mut self, outcome: Outcome) {
         self.own = Some(outcome);

@@ -2,10 +2,10 @@
 
 use std::{
     collections::HashMap,
-    hash::BuildHasher,
     time::{Duration, Instant},
 };
 
+use ahash::RandomState;
 use parking_lot::RwLock;
 
 use crate::identity::{NodeInstance, UserId};
@@ -48,8 +48,8 @@ struct Elsewhere {
 
 #[derive(Debug, Default)]
 struct Shard {
-    here: HashMap<UserId, Here>,
-    elsewhere: HashMap<UserId, Elsewhere>,
+    here: HashMap<UserId, Here, RandomState>,
+    elsewhere: HashMap<UserId, Elsewhere, RandomState>,
 }
 
 /// What this node knows of the other nodes of users. `ver` is the version of the user's entry: an older one never
@@ -58,15 +58,12 @@ struct Shard {
 #[derive(Debug)]
 pub struct Whereabouts {
     shards: Box<[RwLock<Shard>]>,
-    hasher: std::collections::hash_map::RandomState,
+    hasher: RandomState,
 }
 
 impl Default for Whereabouts {
     fn default() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            hasher: std::collections::hash_map::RandomState::new(),
-        }
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), hasher: RandomState::new() }
     }
 }
 
@@ -86,6 +83,14 @@ impl Whereabouts {
         }
         let remembered = shard.elsewhere.get(user)?;
         (remembered.until > now && remembered.hearing == hearing).then(|| remembered.others.clone())
+    }
+
+    /// Whether a user is known, well enough not to ask, to have a connection here and nowhere else. `hearing`: the
+    /// present one.
+    #[must_use]
+    pub fn only_here(&self, user: &UserId, hearing: u64) -> bool {
+        let shard = self.shard(user).read();
+        shard.here.get(user).is_some_and(|here| here.read == hearing && here.others.is_empty())
     }
 
     /// Whether the last that is known of a user, however old, is a connection here and nowhere else.
@@ -242,9 +247,10 @@ mod tests {
     fn the_last_that_was_known_outlives_what_was_missed() {
         let (known, user) = (Whereabouts::default(), alice());
         known.learn_here(&user, 10, nodes(&[]), 1);
-        assert!(known.last_known_only_here(&user));
+        assert!(known.last_known_only_here(&user) && known.only_here(&user, 1));
+        assert!(!known.only_here(&user, 2), "something may have been missed");
         known.hear(&user, 11, nodes(&["b"]), true, 1);
-        assert!(!known.last_known_only_here(&user));
+        assert!(!known.last_known_only_here(&user) && !known.only_here(&user, 1));
         known.forget_here(&user);
         assert!(!known.last_known_only_here(&user));
     }

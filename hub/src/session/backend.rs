@@ -22,15 +22,16 @@ impl Edge {
     pub async fn send_to_user(
         self: &Arc<Self>,
         principal: Principal,
-        receiver: UserId,
-        message: Message,
-        options: SendOptions,
+        receiver: &UserId,
+        message: &Message,
+        options: &SendOptions,
     ) -> SendResult {
         let accepted = Instant::now();
         let result = if message.message_id.is_none() {
-            self.router.send_to_user(None, &receiver, &message, &options).await
+            self.router.send_to_user(None, receiver, message, options, accepted).await
         } else {
             let edge = Arc::clone(self);
+            let (receiver, message, options) = (receiver.clone(), message.clone(), *options);
             let sending = self.tasks.spawn(follow_trace(async move {
                 edge.router.send_once(&principal, None, &receiver, &message, &options, None).await
             }));
@@ -52,8 +53,10 @@ impl Edge {
         let sending = self.tasks.spawn(follow_trace(sending));
         let results = sending.await.unwrap_or_else(|_| (0..count).map(|_| self.interrupted()).collect());
         let took = accepted.elapsed();
-        for result in &results {
-            self.metrics.sent(result.status, took);
+        for same in results.chunk_by(|one, next| one.status == next.status) {
+            if let Some(first) = same.first() {
+                self.metrics.sent_many(first.status, took, same.len());
+            }
         }
         results
     }

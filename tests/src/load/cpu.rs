@@ -15,6 +15,17 @@ pub fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}"))
 }
 
+/// Lets this thread, and what it starts from now on, run on any core.
+///
+/// # Errors
+/// When the system refuses.
+pub fn unpin() -> Result<()> {
+    let mut cores = CpuSet::new();
+    // The system passes over cores that are not there.
+    (0..CpuSet::MAX_CPU.min(1024)).for_each(|core| cores.set(core));
+    sched_setaffinity(None, &cores).context("cannot run on all cores")
+}
+
 /// Runs `start` on `core`, so that what it starts stays there, and comes back to `own_core`.
 ///
 /// # Errors

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Processes whose time is kept apart.
+pub const PARTS: usize = 3;
+
 /// What one round came to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Round {
@@ -9,8 +12,10 @@ pub struct Round {
     pub count: u64,
     /// Wall time.
     pub wall: Duration,
-    /// The server's time on a core.
+    /// The servers' time on a core, all together.
     pub server: Duration,
+    /// The same of each.
+    pub parts: [Duration; PARTS],
     /// The load generator's time on a core.
     pub load: Duration,
 }
@@ -26,6 +31,13 @@ impl Round {
     #[must_use]
     pub fn per_core_second(&self) -> f64 {
         self.count as f64 / self.server.as_secs_f64().max(1e-9)
+    }
+
+    /// Seconds on a core that a process spent for a million things; `part`: which one.
+    #[must_use]
+    pub fn core_seconds_per_million(&self, part: usize) -> f64 {
+        let time = self.parts.get(part).copied().unwrap_or_default();
+        time.as_secs_f64() * 1e6 / (self.count as f64).max(1.0)
     }
 
     /// Part of the wall time in which the load generator was on its core.

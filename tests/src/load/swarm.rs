@@ -53,16 +53,43 @@ impl Swarm {
         })
     }
 
+    /// Becomes readable when there is something to read.
+    #[must_use]
+    pub fn sign(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// Sends a text of at most 125 bytes from a client.
+    ///
+    /// # Errors
+    /// When the text is longer, or the socket does not take it.
+    pub fn send_text(&mut self, client: usize, text: &str) -> Result<()> {
+        ensure!(text.len() <= 125, "{} bytes are more than a short frame holds", text.len());
+        // Masked with zeros, as a pong is.
+        let mut frame = vec![0x81, 0x80 | u8::try_from(text.len())?, 0, 0, 0, 0];
+        frame.extend_from_slice(text.as_bytes());
+        let client = self.clients.get_mut(client).context("no such client")?;
+        Ok(client.socket.write_all(&frame)?)
+    }
+
     /// Connects one more client as `user`.
     ///
     /// # Errors
     /// When the upgrade is refused or late.
     pub fn connect(&mut self, hub: SocketAddr, user: &str) -> Result<()> {
-        let mut socket = TcpStream::connect(hub).with_context(|| format!("cannot connect client {user}"))?;
+        self.connect_with(hub, &format!("user_id={user}"))
+    }
+
+    /// Connects one more client with a query of one's own.
+    ///
+    /// # Errors
+    /// When the upgrade is refused or late.
+    pub fn connect_with(&mut self, hub: SocketAddr, query: &str) -> Result<()> {
+        let mut socket = TcpStream::connect(hub).with_context(|| format!("cannot connect client {query}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(UPGRADE))?;
         let request = format!(
-            "GET /ws?user_id={user} HTTP/1.1\r\nHost: {hub}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET /ws?{query} HTTP/1.1\r\nHost: {hub}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         socket.write_all(request.as_bytes())?;
