@@ -31,7 +31,7 @@ const PIPELINED: usize = 64;
 /// When one does not start.
 pub fn pair(redis: &MeasuredRedis) -> Result<[MeasuredHub; 2]> {
     let start =
-        |id| MeasuredHub::start(id, &[("WSC_REDIS_URL", &redis.url()), ("WSC_CLIENT_RATE", "1000000")]);
+        |id| MeasuredHub::start(id, &[("WSC_REDIS_URL", &redis.url()), ("WSC_CLIENT_RATE", "100000")]);
     Ok([start("node-a")?, start("node-b")?])
 }
 

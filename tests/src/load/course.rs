@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    cpu,
+    cpu::{self, CoreTimes},
     measured_hub::MeasuredHub,
     rounds::{PARTS, Round},
 };
@@ -81,15 +81,16 @@ impl Course {
     /// # Errors
     /// When the work fails, or a process is gone.
     pub fn measured(&self, servers: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Round> {
-        let times = || servers.iter().map(|pid| cpu::time_of(*pid)).collect::<Result<Vec<_>>>();
-        let (before, load_before) = (times()?, cpu::time_of(std::process::id())?);
+        let times = || servers.iter().map(|pid| CoreTimes::of(*pid)).collect::<Result<Vec<_>>>();
+        let own = || CoreTimes::of(std::process::id());
+        let (before, load_before) = (times()?, own()?);
         let begin = Instant::now();
         let count = work()?;
         let wall = begin.elapsed();
-        let load = cpu::time_of(std::process::id())? - load_before;
+        let load = own()?.since(&load_before);
         let mut parts = [Duration::ZERO; PARTS];
         for ((part, after), before) in parts.iter_mut().zip(times()?).zip(before) {
-            *part = after - before;
+            *part = after.since(&before);
         }
         Ok(Round { count, wall, server: parts.iter().sum(), parts, load })
     }

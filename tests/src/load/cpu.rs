@@ -1,6 +1,6 @@
 //! Cores, time on them, memory, and what machine this is.
 
-use std::{fs, time::Duration};
+use std::{collections::HashMap, ffi::OsString, fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -37,18 +37,34 @@ pub fn on_core<T>(core: usize, own_core: usize, start: impl FnOnce() -> Result<T
     started
 }
 
-/// Time that all threads of a process have been on a core.
-///
-/// # Errors
-/// When the process is gone.
-pub fn time_of(pid: u32) -> Result<Duration> {
-    let mut nanos = 0u64;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end meanwhile.
-        let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        nanos += text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+/// How long each thread of a process has been on a core.
+#[derive(Debug, Clone)]
+pub struct CoreTimes(HashMap<OsString, u64>);
+
+impl CoreTimes {
+    /// Of a process now.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn of(pid: u32) -> Result<Self> {
+        let mut times = HashMap::new();
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let thread = thread?;
+            // A thread may end meanwhile.
+            let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+            let nanos = text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+            times.insert(thread.file_name(), nanos);
+        }
+        Ok(Self(times))
     }
-    Ok(Duration::from_nanos(nanos))
+
+    /// What all threads together have spent since then. What one that has ended meanwhile spent is not known.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Duration {
+        let earlier = |thread| before.0.get(thread).copied().unwrap_or(0);
+        let spent = self.0.iter().map(|(thread, nanos)| nanos.saturating_sub(earlier(thread)));
+        Duration::from_nanos(spent.sum())
+    }
 }
 
 /// Resident memory of a process in KiB.
@@ -102,6 +118,15 @@ pub fn traced_calls(line: &str) -> Option<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_ended_takes_nothing_away() {
+        let times = |list: &[(&str, u64)]| {
+            CoreTimes(list.iter().map(|(thread, nanos)| ((*thread).into(), *nanos)).collect())
+        };
+        let before = times(&[("1", 100), ("2", 5000)]);
+        assert_eq!(times(&[("1", 170), ("3", 30)]).since(&before), Duration::from_nanos(100));
+    }
 
     #[test]
     fn calls_are_read_from_a_table() {
