@@ -8,7 +8,7 @@
 //! - [`redis_server`], [`redis_sentinel`], [`redis_cluster`], [`tcp_proxy`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`load`]: what `wsc-bench` measures with.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
-//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`api_client`], [`event_reader`], [`scrape`], [`schemathesis`],
+//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`inbox_place`], [`api_client`], [`event_reader`], [`scrape`], [`schemathesis`],
 //!   [`tokens`], [`traffic`]: what talks to it.
 
 pub mod api_client;
@@ -17,6 +17,7 @@ pub mod client_socket;
 pub mod event_reader;
 pub mod hub_fleet;
 pub mod hub_process;
+pub mod inbox_place;
 pub mod kubernetes;
 pub mod load;
 pub mod lone_hub;

@@ -1,5 +1,6 @@
 //! A client that comes back by itself, as the documentation asks of clients: 1 s doubling to 30 s with full jitter,
-//! the hub's hint when it gives one, and no return after a kick.
+//! the hub's hint when it gives one, and no return after a kick. One that keeps its place also resumes: it says which offset
+//! it has, acknowledges what it gets and drops what it has.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,10 +10,11 @@ use std::{
 use anyhow::{Result, anyhow};
 use futures::future::BoxFuture;
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    inbox_place::InboxPlace,
     wait::{Look, eventually},
     ws_client::{Incoming, Upgrade, WsClient},
 };
@@ -25,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Opens a connection; called again for each attempt, so that a token can be new each time.
 pub type Connect = Box<dyn Fn() -> BoxFuture<'static, Result<Upgrade>> + Send + Sync>;
+
+/// The same for a client that keeps its place: given the last offset that it has.
+pub type Resume = Box<dyn Fn(Option<String>) -> BoxFuture<'static, Result<Upgrade>> + Send + Sync>;
 
 /// What happened to the client, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +50,8 @@ pub enum Event {
 #[derive(Debug)]
 pub struct ReconnectingClient {
     events: Arc<Mutex<Vec<Event>>>,
+    place: Arc<Mutex<InboxPlace>>,
+    cuts: mpsc::UnboundedSender<Duration>,
     task: JoinHandle<()>,
     _stop: DropGuard,
 }
@@ -60,10 +67,40 @@ impl ReconnectingClient {
     /// Starts the client.
     #[must_use]
     pub fn start(connect: Connect) -> Self {
+        Self::resuming(Box::new(move |_| connect()))
+    }
+
+    /// Starts a client that keeps its place in its user's inbox.
+    #[must_use]
+    pub fn resuming(connect: Resume) -> Self {
         let stop = CancellationToken::new();
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let task = tokio::spawn(run(connect, Arc::clone(&events), stop.clone()));
-        Self { events, task, _stop: stop.drop_guard() }
+        let (events, place) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(InboxPlace::default())));
+        let (cuts, cut) = mpsc::unbounded_channel();
+        let task = tokio::spawn(run(connect, Arc::clone(&events), Arc::clone(&place), cut, stop.clone()));
+        Self { events, place, cuts, task, _stop: stop.drop_guard() }
+    }
+
+    /// Loses the connection without a word, with what is on its way, and is away for so long.
+    pub fn cut(&self, away: Duration) {
+        // A client that has stopped has nothing to lose.
+        let _ = self.cuts.send(away);
+    }
+
+    /// How far it is in its user's inbox.
+    #[must_use]
+    pub fn place(&self) -> InboxPlace {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The contents of all texts, in their order.
+    #[must_use]
+    pub fn contents(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = events.iter().filter_map(|event| match event {
+            Event::Frame(frame) if frame["message_type"] == "text" => frame["content"].as_str(),
+            _ => None,
+        });
+        texts.map(ToOwned::to_owned).collect()
     }
 
     /// All that happened until now.
@@ -142,22 +179,38 @@ impl ReconnectingClient {
     }
 }
 
-async fn run(connect: Connect, events: Arc<Mutex<Vec<Event>>>, stop: CancellationToken) {
+async fn run(
+    connect: Resume,
+    events: Arc<Mutex<Vec<Event>>>,
+    place: Arc<Mutex<InboxPlace>>,
+    mut cuts: mpsc::UnboundedReceiver<Duration>,
+    stop: CancellationToken,
+) {
+    let at = || place.lock().unwrap_or_else(PoisonError::into_inner);
     let note = |event: Event| events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     let mut failures = 0;
     let live = async {
         loop {
-            let opened = match connect().await {
-                Ok(upgrade) => WsClient::welcomed(upgrade).await,
+            let offset = at().offset();
+            at().connecting();
+            let opened = match connect(offset).await {
+                Ok(upgrade) => WsClient::welcomed(upgrade).await.map(WsClient::showing_resume),
                 Err(error) => Err(error),
             };
             let next = match opened {
                 Ok(mut client) => {
                     note(Event::Connected(client.node().to_owned()));
                     failures = 0;
-                    let (code, hint) = read(&mut client, &note).await;
-                    note(Event::Lost(code));
-                    after_close(code, hint, rand::random())
+                    let end = tokio::select! {
+                        end = read(&mut client, &place, &note) => Ok(end),
+                        Some(away) = cuts.recv() => Err(away),
+                    };
+                    drop(client);
+                    note(Event::Lost(end.as_ref().ok().and_then(|(code, _)| *code)));
+                    match end {
+                        Ok((code, hint)) => after_close(code, hint, rand::random()),
+                        Err(away) => Next::Wait(away),
+                    }
                 }
                 Err(error) => {
                     note(Event::Failed(format!("{error:#}")));
@@ -179,7 +232,11 @@ async fn run(connect: Connect, events: Arc<Mutex<Vec<Event>>>, stop: Cancellatio
 }
 
 /// Reads until the connection ends; gives the close code and the hub's hint when to come back.
-async fn read(client: &mut WsClient, note: &impl Fn(Event)) -> (Option<u16>, Option<Duration>) {
+async fn read(
+    client: &mut WsClient,
+    place: &Mutex<InboxPlace>,
+    note: &impl Fn(Event),
+) -> (Option<u16>, Option<Duration>) {
     let mut hint = None;
     loop {
         match client.next(SILENCE).await {
@@ -187,7 +244,14 @@ async fn read(client: &mut WsClient, note: &impl Fn(Event)) -> (Option<u16>, Opt
                 if frame["message_type"] == "going_away" {
                     hint = frame["data"]["retry_after_ms"].as_u64().map(Duration::from_millis);
                 }
+                let taken = place.lock().unwrap_or_else(PoisonError::into_inner).take(&frame);
+                let Some(answer) = taken else { continue };
                 note(Event::Frame(frame));
+                if let Some(answer) = answer
+                    && client.send(&answer).await.is_err()
+                {
+                    return (None, hint);
+                }
             }
             Ok(Incoming::Close { code, .. }) => return (Some(code), hint),
             Ok(Incoming::Ended(_)) | Err(_) => return (None, hint),

@@ -17,6 +17,8 @@ use wsc_tests::{
     ws_client::PATIENCE,
 };
 
+use crate::inbox::{device, store};
+
 /// After a failover all is registered again within this; the machine of the tests may be busy.
 const HEALED: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "password-of-the-servers";
@@ -55,6 +57,8 @@ pub(crate) async fn act_as_one<R: RedisWiring>(fleet: &mut HubFleet<R>) -> Resul
         client.expect_nothing().await?;
     }
 
+    stored_for_devices(fleet).await?;
+
     let kicked = fleet.api(0)?.kick("bob", "moved").await?;
     assert_eq!(kicked["kicked_connections"], 2, "{kicked}");
     for client in [&mut bob, &mut bob_too] {
@@ -78,6 +82,29 @@ pub(crate) async fn act_as_one<R: RedisWiring>(fleet: &mut HubFleet<R>) -> Resul
     assert!(status.success(), "{status}");
     assert_eq!(fleet.api(0)?.node_ids().await?, ["node-0"]);
     fleet.hubs.truncate(1);
+    Ok(())
+}
+
+/// Messages are stored, delivered, acknowledged, replayed, and known again when they are repeated.
+async fn stored_for_devices<R: RedisWiring>(fleet: &HubFleet<R>) -> Result<()> {
+    // Several users, so that in a Redis Cluster they are on several servers.
+    for user in ["dora", "emil", "fritz", "greta"] {
+        let mut phone = device(&fleet.hubs[1], user, "phone", None).await?;
+        phone.expect("resume_done").await?;
+        let body = json!({"content": "kept", "message_id": "s1", "options": {"store": true}});
+        let path = format!("/v1/users/{user}/messages");
+        let result = fleet.api(0)?.post(&path, &body).await?.ok()?;
+        assert_eq!((&result["status"], &result["connections"]), (&json!("delivered"), &json!(1)), "{result}");
+        let again = fleet.api(2)?.post(&path, &body).await?.ok()?;
+        assert_eq!((&again["duplicate"], &again["offset"]), (&json!(true), &result["offset"]), "{again}");
+        phone.expect_text("kept").await?;
+        phone.send(&json!({"message_type": "ack", "offset": result["offset"]})).await?;
+        phone.close().await?;
+        store(&fleet.api(2)?, user, "while away").await?;
+        let mut phone = device(&fleet.hubs[0], user, "phone", result["offset"].as_str()).await?;
+        phone.expect_text("while away").await?;
+        phone.expect("resume_done").await?;
+    }
     Ok(())
 }
 
