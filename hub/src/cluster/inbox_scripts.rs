@@ -119,7 +119,8 @@ end
 if field ~= '' then
   local cursor = head[4] and string.match(head[4], '^%d+%-%d+')
   start = cursor or head[3] or '0-0'
-  if not cursor then set_cursor(meta, field, start, now, true) end
+  -- A Redis that is out of memory can still be read from.
+  if not cursor then pcall(set_cursor, meta, field, start, now, true) end
 end
 if ARGV[2] == epoch and less(start, ARGV[3]) then start = ARGV[3] end
 if less(last, start) then start = last end
