@@ -62,11 +62,11 @@ impl<T> Batcher<T> {
     ///
     /// # Errors
     /// The envelope itself, when the queue is full.
-    pub(super) fn push(&mut self, queued: Queued<T>) -> Result<bool, Queued<T>> {
+    pub(super) fn push(&mut self, queued: Queued<T>) -> Result<bool, Box<Queued<T>>> {
         let length = queued.framed_len();
         let too_long = !self.queue.is_empty() && self.bytes + length > self.limits.queue_bytes;
         if too_long || self.queue.len() >= self.limits.queue_items {
-            return Err(queued);
+            return Err(Box::new(queued));
         }
         if let Some((deadline, _)) = &queued.waiter {
             self.earliest = Some(self.earliest.map_or(*deadline, |at| at.min(*deadline)));
