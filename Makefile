@@ -53,7 +53,7 @@ help: ## This list
 	  /^[A-Z_]+ [?]=.*## / { printf "  %-21s %s\n", $$1, $$NF }' Makefile
 
 .PHONY: run
-run: ## A hub on this machine, nothing else needed: ws://127.0.0.1:8080/ws (the first build takes some minutes)
+run: ## A hub on this machine, nothing else needed: chat at http://127.0.0.1:8080/ (the first build takes some minutes)
 	@$(NEED) rust
 	@$(STEP) "build wsc-hub (about 4 min the first time, then seconds)" $(CARGO_BUILD) -p wsc-hub
 	@exec $(BINARIES)/wsc-hub --dev $(ARGS)

@@ -98,6 +98,12 @@ export class Hub {
     return JSON.parse(text) as Json;
   }
 
+  /** Connections that it counts. */
+  async connections(): Promise<number> {
+    const health = (await (await fetch(`http://${this.client}/health`)).json()) as { websocket_count: number };
+    return health.websocket_count;
+  }
+
   /** The backend sends to a user. */
   post(user: string, message: Json): Promise<Json> {
     return this.call("POST", `/v1/users/${user}/messages`, message);
