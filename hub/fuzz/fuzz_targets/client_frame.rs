@@ -7,6 +7,7 @@ use wsc_hub::{
     identity::UserId,
     protocol::{
         client_frame::{ClientFrame, parse},
+        event::EventMessage,
         server_frame::{self, Outgoing},
     },
 };
@@ -40,6 +41,16 @@ fuzz_target!(|text: &str| {
             let sent: Value = serde_json::from_slice(wire.bytes()).expect("a message is JSON");
             assert_eq!(sent["sender"], "eve", "the sender is the hub's to say");
             assert_eq!(sent["receiver"], frame.receiver.as_str());
+            assert_eq!(sent["content"], given["content"]);
+            assert_eq!(sent["data"], given["data"]);
+        }
+        ClientFrame::BackendMessage(message) => {
+            let sender = UserId::new("eve").expect("a user");
+            let told = EventMessage::new("01J".to_owned(), &sender, &message);
+            let line = serde_json::to_string(&told).expect("an event is JSON");
+            assert!(!line.contains(['\n', '\r']), "events are lines");
+            let sent: Value = serde_json::from_str(&line).expect("an event is JSON");
+            assert_eq!(sent["sender"], "eve", "the sender is the hub's to say");
             assert_eq!(sent["content"], given["content"]);
             assert_eq!(sent["data"], given["data"]);
         }

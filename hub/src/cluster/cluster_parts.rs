@@ -115,6 +115,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         keys.clone(),
         Arc::clone(&standing),
         Arc::clone(&leases),
+        Arc::clone(&wholeness),
     ));
     let directory = Arc::new(RedisDirectory::new(
         Arc::clone(&commands),

@@ -1,15 +1,12 @@
 //! The log of events of a node that is alone: the latest ones, in memory.
 
-use std::{
-    collections::VecDeque,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::VecDeque, time::SystemTime};
 
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 
 use crate::{
-    protocol::event::EventPosition,
+    protocol::{event::EventPosition, millis::millis_since_epoch},
     routing::ports::{DirectoryError, EventLog, LoggedEvent},
 };
 
@@ -49,8 +46,7 @@ impl State {
 
 impl EventLog for EventRing {
     fn append<'a>(&'a self, events: &'a [String]) -> BoxFuture<'a, Result<(), DirectoryError>> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = millis_since_epoch(SystemTime::now());
         let mut state = self.0.lock();
         events.iter().for_each(|json| state.push(json, now_ms));
         drop(state);

@@ -6,17 +6,17 @@ use futures::FutureExt;
 
 use super::{
     key_space::KeySpace, lease_view::LeaseView, redis_link::RedisLink, registry_error::RegistryError,
-    scripts, shared_reads::SharedReads, standing::Standing,
+    scripts, shared_reads::SharedReads, standing::Standing, wholeness::Wholeness,
 };
 use crate::{
     identity::{GroupName, NodeInstance},
-    routing::ports::DirectoryError,
+    routing::ports::{DirectoryError, GroupNodes},
 };
 
 /// Groups swept between two looks at the clock.
 const CHUNK: usize = 200;
 
-type Nodes = Result<Vec<NodeInstance>, DirectoryError>;
+type Nodes = Result<GroupNodes, DirectoryError>;
 
 /// The groups' side of the directory. The caller keeps the writes of one group in order.
 pub(super) struct GroupDirectory {
@@ -24,6 +24,7 @@ pub(super) struct GroupDirectory {
     keys: KeySpace,
     standing: Arc<Standing>,
     leases: Arc<LeaseView>,
+    wholeness: Arc<Wholeness>,
     reads: SharedReads<GroupName, Nodes>,
 }
 
@@ -33,8 +34,9 @@ impl GroupDirectory {
         keys: KeySpace,
         standing: Arc<Standing>,
         leases: Arc<LeaseView>,
+        wholeness: Arc<Wholeness>,
     ) -> Self {
-        Self { link, keys, standing, leases, reads: SharedReads::new() }
+        Self { link, keys, standing, leases, wholeness, reads: SharedReads::new() }
     }
 
     /// Writes how many members this node has. The index comes before the hash and goes after it, so that a crash
@@ -67,21 +69,26 @@ impl GroupDirectory {
         Ok(())
     }
 
-    /// The live nodes with members, sorted. Those who ask for one group at the same time share one read that began
+    /// The live nodes with members, sorted, and whether there may be more. Those who ask for one group at the same time share one read that began
     /// after all of them asked.
     pub(super) async fn nodes(&self, group: &GroupName) -> Nodes {
         let (link, leases) = (Arc::clone(&self.link), Arc::clone(&self.leases));
+        let wholeness = Arc::clone(&self.wholeness);
         let key = self.keys.group_nodes(group);
+        let marker_key = self.keys.marker(link.tag_beside(&key).as_deref());
         let read = async move {
-            let mut command = redis::cmd("HKEYS");
-            command.arg(key);
-            let fields: Vec<String> = link.command(&command).await?;
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HKEYS").arg(key);
+            // After the nodes, on the same server: a marker that is as expected then was so when they were read.
+            pipeline.cmd("GET").arg(&marker_key);
+            let (fields, marker): (Vec<String>, Option<String>) = link.pipeline(&pipeline).await?;
             // `ver` is no node; what cannot be read is a newer release's.
             let listed: HashSet<NodeInstance> =
                 fields.iter().filter_map(|field| field.parse().ok()).collect();
-            let mut live: Vec<_> = leases.live(&listed).await?.into_iter().collect();
-            live.sort();
-            Ok(live)
+            let mut instances: Vec<_> = leases.live(&listed).await?.into_iter().collect();
+            instances.sort();
+            let doubtful = !wholeness.absence_counts(&marker_key, marker.as_deref(), Instant::now());
+            Ok(GroupNodes { instances, doubtful })
         };
         self.reads.get(group, || read.boxed()).await
     }

@@ -130,8 +130,25 @@ impl LeaseView {
         let mut command = redis::cmd("SMEMBERS");
         command.arg(self.keys.nodes());
         let members: Vec<String> = self.link.command(&command).await.map_err(|f| f.error)?;
-        Ok(members.iter().filter_map(|member| member.parse().ok()).collect())
+        Ok(instances(&members))
     }
+
+    /// The same, and the marker under this key, which is on the same server: read after the instances, so that one that is
+    /// as expected then was so when they were read.
+    pub(super) async fn listed_under(
+        &self,
+        marker_key: &str,
+    ) -> Result<(Vec<NodeInstance>, Option<String>), RegistryError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SMEMBERS").arg(self.keys.nodes()).cmd("GET").arg(marker_key);
+        let (members, marker): (Vec<String>, Option<String>) =
+            self.link.pipeline(&pipeline).await.map_err(|f| f.error)?;
+        Ok((instances(&members), marker))
+    }
+}
+
+fn instances(members: &[String]) -> Vec<NodeInstance> {
+    members.iter().filter_map(|member| member.parse().ok()).collect()
 }
 
 #[cfg(test)]

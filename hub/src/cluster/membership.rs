@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     identity::NodeInstance,
+    protocol::millis::whole_millis,
     routing::ports::{NodeRecord, NodeStatus},
 };
 
@@ -127,22 +128,48 @@ impl Membership {
         outcome
     }
 
+    /// The lease comes first, and alone decides about life: the rest may live on other primaries of a Redis Cluster,
+    /// one of which may be failing over, and is tried again while the lease is extended.
     async fn exchange(&self, sent: Instant) -> Result<(), Setback> {
-        self.hold_prefix().await?;
-        let (markers, age) = self.markers().await?;
-        let held = self.standing.registered() && self.extend().await?;
-        if !held {
-            if !self.standing.ever_registered() {
-                self.look_for_the_dead().await?;
-            }
-            self.register().await?;
+        if !self.standing.registered() || !self.extend().await? {
+            return self.register_anew(sent).await;
         }
-        self.list_lives().await?;
-        let lost = self.wholeness.found(markers);
-        self.standing.beat_worked(sent, !held || lost);
-        if !held || lost {
+        self.standing.lease_extended(sent);
+        let rest = async { tokio::join!(self.hold_prefix(), self.markers(), self.list_lives()) };
+        let late = |_| {
+            let why = "redis did not answer in time about the owner, the nodes or the markers".to_owned();
+            self.setback(RegistryError::Unreachable(why))
+        };
+        let rest = tokio::time::timeout(self.settings.heartbeat_interval, rest).await;
+        let (prefix, markers, listed) = rest.map_err(late)?;
+        // What worked counts, whatever else failed.
+        let found = markers.map(|(markers, age)| (self.wholeness.found(markers), age));
+        let lost = matches!(found, Ok((true, _)));
+        if lost && self.standing.registered() {
+            self.standing.beat_worked(sent, true);
             tracing::info!(instance = %self.standing.instance(), lost, "registered");
         }
+        prefix?;
+        let (_, age) = found?;
+        listed?;
+        if !lost {
+            self.standing.beat_worked(sent, false);
+        }
+        self.judge_wholeness(age).await
+    }
+
+    async fn register_anew(&self, sent: Instant) -> Result<(), Setback> {
+        self.hold_prefix().await?;
+        let (markers, age) = self.markers().await?;
+        if !self.standing.ever_registered() {
+            self.look_for_the_dead().await?;
+        }
+        self.register().await?;
+        // Before this node counts as registered: what is not listed is never swept.
+        self.list_lives().await?;
+        let lost = self.wholeness.found(markers);
+        self.standing.beat_worked(sent, true);
+        tracing::info!(instance = %self.standing.instance(), lost, "registered");
         self.judge_wholeness(age).await
     }
 
@@ -364,5 +391,5 @@ fn describe(holder: Option<&NodeRecord>) -> String {
 
 /// Whole milliseconds, at least 1, as Redis wants them.
 pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+    whole_millis(duration).max(1)
 }

@@ -26,8 +26,8 @@ use crate::{
     protocol::envelope::{Envelope, ReportStatus},
     routing::ports::{
         Answer, Ban, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, EventLog,
-        Inbound, LoginPolicy, NodeRecord, NodeStatus, Presence, PresentConnection, RedisState, Registration,
-        UserNodes,
+        GroupNodes, Inbound, LoginPolicy, NodeStatus, Presence, PresentConnection, RedisState, Registration,
+        Roll, UserNodes,
     },
 };
 
@@ -305,14 +305,12 @@ impl Directory for MemoryMember {
         futures::future::ready(Ok(())).boxed()
     }
 
-    fn group_nodes<'a>(
-        &'a self,
-        group: &'a GroupName,
-    ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>> {
+    fn group_nodes<'a>(&'a self, group: &'a GroupName) -> BoxFuture<'a, Result<GroupNodes, DirectoryError>> {
         let state = self.cluster.state.lock();
-        let nodes = state.groups.get(group).map_or_else(Vec::new, |nodes| nodes.keys().cloned().collect());
+        let instances =
+            state.groups.get(group).map_or_else(Vec::new, |nodes| nodes.keys().cloned().collect());
         drop(state);
-        futures::future::ready(Ok(nodes)).boxed()
+        futures::future::ready(Ok(GroupNodes { instances, doubtful: false })).boxed()
     }
 
     fn locate_many<'a>(
@@ -322,7 +320,7 @@ impl Directory for MemoryMember {
         futures::future::try_join_all(users.iter().map(|user| self.locate(user))).boxed()
     }
 
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
+    fn roll(&self) -> BoxFuture<'_, Result<Roll, DirectoryError>> {
         let state = self.cluster.state.lock();
         let mut nodes: Vec<_> = state
             .nodes
@@ -333,7 +331,7 @@ impl Directory for MemoryMember {
         // Counting connections is the caller's code, so it runs outside the lock.
         let mut records: Vec<_> = nodes.drain(..).map(|(source, life)| source.record(life)).collect();
         records.sort_by(|a, b| a.id.cmp(&b.id));
-        futures::future::ready(Ok(records)).boxed()
+        futures::future::ready(Ok(Roll { records, doubtful: false })).boxed()
     }
 
     fn set_status(&self, status: NodeStatus) -> BoxFuture<'_, Result<(), DirectoryError>> {

@@ -77,13 +77,13 @@ impl Waiter {
         }
     }
 
-    /// Takes a report; `true` when nothing more is wanted.
+    /// Takes a report; `true` when nothing more is wanted. One that began a new life in between still says what it did.
+    /// Another process under the same node id says nothing of what the one before it did.
     fn take(&mut self, source: &NodeInstance, answer: Answer) -> bool {
         match self {
-            Self::One(target, _) => target.node == source.node,
+            Self::One(target, _) => target.is_same_process(source),
             Self::All(collector) => {
-                // By node: one that began a new life in between still said what it did.
-                let place = collector.missing.iter().position(|expected| expected.node == source.node);
+                let place = collector.missing.iter().position(|expected| expected.is_same_process(source));
                 if let Some(place) = place {
                     collector.answers.push((collector.missing.swap_remove(place), answer));
                 }
@@ -350,3 +350,56 @@ impl Outbox {
 /// The queue to a channel is full, or closed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OutboxFull;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::envelope::ReportStatus;
+
+    const NOT_HERE: Answer = Answer { status: ReportStatus::NotHere, count: 0 };
+
+    fn node(text: &str) -> NodeInstance {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_the_process_that_was_asked_answers_for_itself() {
+        for (source, taken) in
+            [("b#k.1", true), ("b#k.2", true), ("b#z.1", false), ("c#k.1", false), ("c#z.9", false)]
+        {
+            let (done, _) = oneshot::channel();
+            let mut one = Waiter::One(node("b#k.1"), done);
+            assert_eq!(one.take(&node(source), NOT_HERE), taken, "{source}");
+            let (done, _) = oneshot::channel();
+            let (own, missing) = (node("a#k.1"), vec![node("b#k.1")]);
+            let mut all = Waiter::All(Collector { own, missing, answers: Vec::new(), done });
+            assert_eq!(all.take(&node(source), NOT_HERE), taken, "{source} of all");
+        }
+    }
+
+    #[test]
+    fn a_restarted_process_leaves_open_what_the_one_before_it_did() {
+        use crate::protocol::envelope::Kind;
+        let outbox = Outbox::new(BatchLimits::default(), Arc::default());
+        let (now, source) = (Instant::now(), node("a#k.1"));
+        let (done, mut answer) = oneshot::channel();
+        let envelope = Envelope {
+            kind: Kind::Deliver,
+            wants_report: true,
+            patience: None,
+            number: 1,
+            subject: None,
+            payload: Bytes::new(),
+        };
+        let deadline = now + std::time::Duration::from_secs(5);
+        let waiter = Waiter::One(node("b#k.1"), done);
+        outbox.push(Channel::Node(node("b#k.1").node), envelope, Some((deadline, waiter))).unwrap();
+        outbox.next_batch(&source, now).unwrap();
+        let report = Report { batch: 1, index: 0, status: ReportStatus::NotHere, count: 0 };
+        let address = return_address(&source.incarnation, false);
+        outbox.report(&node("b#z.1"), address, report);
+        assert!(answer.try_recv().is_err(), "nobody knows what b#k.1 did");
+        outbox.expire(deadline);
+        assert_eq!(answer.try_recv(), Ok(Err(BusError::NoReport(node("b#k.1")))));
+    }
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{ClientId, ConnectionId, NodeInstance, UserId},
+    protocol::millis::millis_since_epoch,
     routing::ports::{Ban, ConnectionRecord, DirectoryError, Presence, PresentConnection},
 };
 
@@ -48,11 +49,10 @@ pub(super) fn nodes_of_fields(fields: &[String]) -> Vec<NodeInstance> {
 
 /// A connection's value without `seq`.
 pub(super) fn entry_json(record: &ConnectionRecord) -> Result<String, DirectoryError> {
-    let since = record.connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let entry = Entry {
         seq: 0,
         replaced: false,
-        connected_at: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        connected_at: millis_since_epoch(record.connected_at),
         client_id: record.client.clone(),
         remote_address: record.remote_address.clone(),
     };
@@ -138,9 +138,7 @@ struct BanEntry {
 
 /// A ban as it is written.
 pub(super) fn ban_json(ban: &Ban) -> Result<String, DirectoryError> {
-    let since = ban.until.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let until = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    let entry = BanEntry { until: Some(until), reason: ban.reason.clone() };
+    let entry = BanEntry { until: Some(millis_since_epoch(ban.until)), reason: ban.reason.clone() };
     serde_json::to_string(&entry).map_err(|e| DirectoryError::Unavailable(format!("other: {e}")))
 }
 

@@ -47,8 +47,16 @@ struct SweptUser {
     ver: u64,
     /// Nodes that are left.
     left: Vec<NodeInstance>,
-    /// Whether there was anything to remove; not so when an earlier sweep ended before it was told.
+    /// Whether there was anything to remove; not so when an earlier sweep did it.
     had_entries: bool,
+}
+
+/// What a sweep of one user came to.
+enum Swept {
+    /// The entries are gone.
+    Done(SweptUser),
+    /// Nothing was removed: first it has to be told that the user is offline, as of this version.
+    TellFirst(UserId, u64),
 }
 
 /// Removes entries of instances whose lease is gone.
@@ -142,34 +150,12 @@ impl Reaper {
             if names.is_empty() {
                 break;
             }
-            let users: Vec<_> = names.iter().filter_map(|name| UserId::new(name).ok()).collect();
-            let chunk: Vec<SweptUser> = stream::iter(users)
-                .map(|user| self.sweep_user(instance, user))
-                .buffer_unordered(SWEEPS_IN_FLIGHT)
-                .try_collect()
-                .await?;
+            let users = names.iter().filter_map(|name| UserId::new(name).ok());
+            let chunk = self.sweep_users(instance, users.map(|user| (user, None)).collect()).await?;
             swept +=
                 u64::try_from(chunk.iter().filter(|swept| swept.had_entries).count()).unwrap_or(u64::MAX);
             // Before the index entries go: a reaper that ends here is followed by one that tells it again.
             self.tell(&chunk);
-            if let Some(events) = &self.events {
-                let at = rfc3339(SystemTime::now());
-                let offline: Vec<_> = chunk
-                    .iter()
-                    .filter(|swept| swept.left.is_empty())
-                    .map(|swept| {
-                        let event = Event::offline(
-                            &swept.user,
-                            swept.ver,
-                            &instance.node,
-                            at.clone(),
-                            Some("node_lost"),
-                        );
-                        event.to_json()
-                    })
-                    .collect();
-                events.write(&offline).await?;
-            }
             let mut done = redis::cmd("SREM");
             done.arg(&index).arg(&names);
             self.link.command::<()>(&done).await.map_err(|f| f.error)?;
@@ -183,13 +169,59 @@ impl Reaper {
         Ok(Some(swept))
     }
 
+    /// Removes the entries of many users. Of each it is known under which version it was told that the user is offline.
+    /// That is told before the last entry goes, so that whoever sweeps again after a failure finds the same version.
+    async fn sweep_users(
+        &self,
+        instance: &NodeInstance,
+        mut users: Vec<(UserId, Option<u64>)>,
+    ) -> Result<Vec<SweptUser>, RegistryError> {
+        let mut done = Vec::with_capacity(users.len());
+        while !users.is_empty() {
+            let outcomes: Vec<Swept> = stream::iter(std::mem::take(&mut users))
+                .map(|(user, told)| self.sweep_user(instance, user, told))
+                .buffer_unordered(SWEEPS_IN_FLIGHT)
+                .try_collect()
+                .await?;
+            for outcome in outcomes {
+                match outcome {
+                    Swept::Done(swept) => done.push(swept),
+                    Swept::TellFirst(user, ver) => users.push((user, Some(ver))),
+                }
+            }
+            if let Some(events) = &self.events {
+                let at = rfc3339(SystemTime::now());
+                let offline = |(user, ver): &(UserId, Option<u64>)| {
+                    let ver = ver.unwrap_or_default();
+                    Event::offline(user, ver, &instance.node, at.clone(), Some("node_lost")).to_json()
+                };
+                events.write(&users.iter().map(offline).collect::<Vec<_>>()).await?;
+            }
+        }
+        Ok(done)
+    }
+
     /// Removes a user's entries of an instance.
-    async fn sweep_user(&self, instance: &NodeInstance, user: UserId) -> Result<SweptUser, RegistryError> {
+    async fn sweep_user(
+        &self,
+        instance: &NodeInstance,
+        user: UserId,
+        told: Option<u64>,
+    ) -> Result<Swept, RegistryError> {
+        let told = match (&self.events, told) {
+            (None, _) => "*".to_owned(),
+            (Some(_), None) => String::new(),
+            (Some(_), Some(ver)) => ver.to_string(),
+        };
         let mut script = scripts::SWEEP.key(self.keys.connections(&user));
-        script.arg("").arg(field_prefix(instance));
-        let (gone, ver, left): (u64, u64, Vec<String>) =
+        script.arg(told).arg(field_prefix(instance));
+        let (gone, ver, left): (i64, u64, Vec<String>) =
             self.link.script(&script).await.map_err(|f| f.error)?;
-        Ok(SweptUser { user, ver, left: nodes_of_fields(&left), had_entries: gone > 0 })
+        Ok(if gone < 0 {
+            Swept::TellFirst(user, ver)
+        } else {
+            Swept::Done(SweptUser { user, ver, left: nodes_of_fields(&left), had_entries: gone > 0 })
+        })
     }
 
     /// Tells the users' other nodes where they are now. Whoever has none left is offline since `ver`.

@@ -28,8 +28,8 @@ use super::{
 use crate::{
     identity::{ConnectionId, GroupName, NodeInstance, UserId},
     routing::ports::{
-        Ban, Connected, ConnectionRecord, Directory, DirectoryError, LoginPolicy, NodeRecord, NodeStatus,
-        Presence, Registration, UserNodes,
+        Ban, Connected, ConnectionRecord, Directory, DirectoryError, GroupNodes, LoginPolicy, NodeStatus,
+        Presence, Registration, Roll, UserNodes,
     },
 };
 
@@ -223,13 +223,13 @@ impl RedisDirectory {
         let _slot = self.slot(user).lock().await;
         let mut script = scripts::DISCONNECT.key(self.keys.connections(user));
         script.arg(field(instance, connection)).arg(field_prefix(instance));
-        let (left_here, ver, fields): (u64, u64, Vec<String>) = self.link.script(&script).await?;
-        if left_here == 0 {
+        let (left_here, ver, fields): (i64, u64, Vec<String>) = self.link.script(&script).await?;
+        if left_here <= 0 {
             let mut index = redis::cmd("SREM");
             index.arg(self.keys.user_index(instance)).arg(user.as_str());
             self.link.command::<()>(&index).await?;
         }
-        Ok(UserNodes { ver, instances: nodes_of_fields(&fields) })
+        Ok(UserNodes { ver, instances: nodes_of_fields(&fields), unknown: left_here < 0 })
     }
 
     fn owe(&self, removal: OwedRemoval) {
@@ -262,7 +262,9 @@ impl Directory for RedisDirectory {
             let removed = match self.instance() {
                 Ok(_) => self.remove(&instance, user, connection).await,
                 // Never registered in this life, so nothing was written under it.
-                Err(_) if !self.standing.registered() => return Ok(UserNodes::default()),
+                Err(_) if !self.standing.registered() => {
+                    return Ok(UserNodes { unknown: true, ..UserNodes::default() });
+                }
                 Err(error) => Err(error),
             };
             removed.inspect_err(|_| self.owe(OwedRemoval { instance, user: user.clone(), connection }))
@@ -321,10 +323,7 @@ impl Directory for RedisDirectory {
         self.groups.set_members(group, members).boxed()
     }
 
-    fn group_nodes<'a>(
-        &'a self,
-        group: &'a GroupName,
-    ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>> {
+    fn group_nodes<'a>(&'a self, group: &'a GroupName) -> BoxFuture<'a, Result<GroupNodes, DirectoryError>> {
         self.groups.nodes(group).boxed()
     }
 
@@ -376,9 +375,11 @@ impl Directory for RedisDirectory {
         .boxed()
     }
 
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
+    fn roll(&self) -> BoxFuture<'_, Result<Roll, DirectoryError>> {
         async move {
-            let listed = self.leases.listed().await?;
+            let marker_key = self.keys.marker(self.link.tag_beside(&self.keys.nodes()).as_deref());
+            let (listed, marker) = self.leases.listed_under(&marker_key).await?;
+            let doubtful = !self.wholeness.absence_counts(&marker_key, marker.as_deref(), Instant::now());
             let leases = self.leases.read(&listed).await?;
             let held = leases.into_iter().filter_map(|lease| match lease {
                 Lease::Held(record, _) => Some(*record),
@@ -386,7 +387,7 @@ impl Directory for RedisDirectory {
             });
             let mut records: Vec<_> = held.collect();
             records.sort_by(|a, b| a.id.cmp(&b.id));
-            Ok(records)
+            Ok(Roll { records, doubtful })
         }
         .boxed()
     }

@@ -166,14 +166,70 @@ return {1, redis.call('HGETALL', KEYS[1]), changed}"#,
 });
 
 /// Removes a connection. `KEYS[1]` connections, `ARGV[1]` field, `ARGV[2]` the instance's part of fields with its slash.
-/// Returns how many connections of that instance are left, the version, and all fields that are left. A hash without
-/// connections goes, unless it says `moving`.
-pub(super) static DISCONNECT: LazyLock<Script> = LazyLock::new(|| Script::new(&remove("k == ARGV[1]")));
+/// Returns how many connections of that instance are left, the version, and all fields that are left; `{-1, '0', {}}` for
+/// a key of another kind, which stays. A hash without connections goes, unless it says `moving`.
+pub(super) static DISCONNECT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then return {0, '0', {}} end
+if kind ~= 'hash' then return {-1, '0', {}} end
+local gone, here, left = redis.call('HDEL', KEYS[1], ARGV[1]), 0, {}
+for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.find(k, '/', 1, true) then
+    left[#left + 1] = k
+    if string.sub(k, 1, #ARGV[2]) == ARGV[2] then here = here + 1 end
+  end
+end
+local ver = redis.call('HGET', KEYS[1], 'ver') or '0'
+if gone > 0 then
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  ver = string.format('%.0f', math.max(tonumber(ver) + 1, now))
+  if #left == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
+    redis.call('DEL', KEYS[1])
+  else
+    redis.call('HSET', KEYS[1], 'ver', ver)
+  end
+end
+return {here, ver, left}",
+    )
+});
 
-/// Removes all connections of an instance. `KEYS[1]` connections, `ARGV[1]` unused, `ARGV[2]` the instance's part of
-/// fields with its slash. Returns how many were removed, the version, and all fields that are left.
+/// Removes all connections of an instance. `KEYS[1]` connections, `ARGV[1]` the version under which it was told that the
+/// user is offline, empty when nothing was told, `*` when nobody wants to hear it; `ARGV[2]` the instance's part of fields
+/// with its slash. Returns how many were removed, the version, and all fields that are left.
+///
+/// When nothing would be left and that was not told, it removes nothing and returns `{-1, the version to tell, {}}`: the
+/// version is the same for whoever asks again, so that the event has one name however often a sweep is begun. Somebody
+/// else's key in this place must not hold up a sweep: it holds no connection.
 pub(super) static SWEEP: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&remove("string.sub(k, 1, #ARGV[2]) == ARGV[2]").replace("return {here", "return {gone"))
+    Script::new(
+        r"
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return {0, '0', {}} end
+local here, left = {}, {}
+for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(k, 1, #ARGV[2]) == ARGV[2] then
+    here[#here + 1] = k
+  elseif string.find(k, '/', 1, true) then
+    left[#left + 1] = k
+  end
+end
+local ver = redis.call('HGET', KEYS[1], 'ver') or '0'
+if #here == 0 then return {0, ver, left} end
+local offline = string.format('%.0f', tonumber(ver) + 1)
+if #left == 0 and ARGV[1] ~= '*' and ARGV[1] ~= offline then return {-1, offline, {}} end
+for _, k in ipairs(here) do redis.call('HDEL', KEYS[1], k) end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+ver = string.format('%.0f', math.max(tonumber(ver) + 1, now))
+if #left == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('HSET', KEYS[1], 'ver', ver)
+end
+return {#here, ver, left}",
+    )
 });
 
 /// Writes how many members of a group a node has. `KEYS[1]` nodes of the group, `ARGV[1]` node instance, `ARGV[2]` the
@@ -201,33 +257,3 @@ redis.call('HSET', KEYS[1], 'ver', string.format('%.0f', math.max(ver + 1, now))
 return 1",
     )
 });
-
-fn remove(which: &str) -> String {
-    r"
-local kind = redis.call('TYPE', KEYS[1]).ok
--- Somebody else's key in this place must not hold up a sweep.
-if kind ~= 'hash' and kind ~= 'none' then return {0, '0', {}} end
-local gone, here, left = 0, 0, {}
-for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if WHICH then
-    redis.call('HDEL', KEYS[1], k)
-    gone = gone + 1
-  elseif string.find(k, '/', 1, true) then
-    left[#left + 1] = k
-    if string.sub(k, 1, #ARGV[2]) == ARGV[2] then here = here + 1 end
-  end
-end
-local ver = redis.call('HGET', KEYS[1], 'ver') or '0'
-if gone > 0 then
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  ver = string.format('%.0f', math.max(tonumber(ver) + 1, now))
-  if #left == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
-    redis.call('DEL', KEYS[1])
-  else
-    redis.call('HSET', KEYS[1], 'ver', ver)
-  end
-end
-return {here, ver, left}"
-        .replace("WHICH", which)
-}

@@ -129,6 +129,13 @@ impl Standing {
         }
     }
 
+    /// The lease was extended by an exchange that began at `sent`. Nothing else is said by that.
+    pub(super) fn lease_extended(&self, sent: Instant) {
+        self.clock.lock().last_good = Some(sent);
+        let lease_expires = SystemTime::now() + self.lease.saturating_sub(sent.elapsed());
+        self.registration.send_modify(|registration| registration.lease_expires = Some(lease_expires));
+    }
+
     /// The lease was written by an exchange that began at `sent`. `all_lost`: the registry holds nothing of this node,
     /// because it is newly registered or Redis lost its data.
     pub(super) fn beat_worked(&self, sent: Instant, all_lost: bool) {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{api_key::AdminCaller, service::Service};
 use crate::{
     identity::{Incarnation, NodeId},
+    protocol::millis::whole_millis,
     routing::ports::RedisState,
 };
 
@@ -50,10 +51,10 @@ pub(super) async fn status(_: AdminCaller, State(service): State<Arc<Service>>) 
     let edge = &service.edge;
     let registration = edge.router.registration();
     let hot = edge.hot.file();
-    let left = registration.lease_expires.filter(|_| registration.registered).map(|expires| {
-        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
-    });
+    let left = registration
+        .lease_expires
+        .filter(|_| registration.registered)
+        .map(|expires| whole_millis(expires.duration_since(SystemTime::now()).unwrap_or_default()));
     Json(AdminStatus {
         phase: edge.lifecycle.phase(&registration).as_str(),
         registered: registration.registered,

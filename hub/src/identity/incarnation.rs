@@ -34,6 +34,12 @@ impl Incarnation {
         Self { start_id: Arc::clone(&self.start_id), n: self.n.saturating_add(1) }
     }
 
+    /// Which life of its process, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.n
+    }
+
     /// The part that is random per process.
     #[must_use]
     pub fn start_id(&self) -> &str {
@@ -83,6 +89,14 @@ pub struct NodeInstance {
     pub node: NodeId,
     /// Which life of it.
     pub incarnation: Incarnation,
+}
+
+impl NodeInstance {
+    /// Whether both are lives of one process.
+    #[must_use]
+    pub fn is_same_process(&self, other: &Self) -> bool {
+        self.node == other.node && self.incarnation.start_id() == other.incarnation.start_id()
+    }
 }
 
 impl fmt::Display for NodeInstance {

@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use super::{
@@ -14,7 +14,10 @@ use super::{
     outbound_queue::{OutboundQueue, QueueLimits},
     queue_budget::QueueBudget,
 };
-use crate::identity::{ClientId, ConnectionId, UserId};
+use crate::{
+    identity::{ClientId, ConnectionId, UserId},
+    protocol::millis::millis_since_epoch,
+};
 
 /// Stands for a connection without a token.
 const NO_TOKEN: u64 = u64::MAX;
@@ -32,8 +35,8 @@ pub struct Connection {
     pub remote_address: String,
     /// When it was accepted.
     pub connected_at: SystemTime,
-    /// Whether the directory took it once.
-    pub listed: AtomicBool,
+    /// In which life of the node the directory last took it: its number, 0 for never.
+    pub listed: AtomicU32,
     /// Frames on their way to the client.
     pub queue: OutboundQueue,
     /// What it was given of its user's inbox.
@@ -56,7 +59,7 @@ impl Connection {
     ) -> Self {
         let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
         let inbox = InboxFeed::default();
-        let (listed, token_issued_at) = (AtomicBool::new(false), AtomicU64::new(NO_TOKEN));
+        let (listed, token_issued_at) = (AtomicU32::new(0), AtomicU64::new(NO_TOKEN));
         Self { id, user, client, remote_address, connected_at, listed, queue, inbox, groups, token_issued_at }
     }
 
@@ -76,9 +79,7 @@ impl Connection {
 
     /// Notes the token that now counts; `issued_at` is its `iat`, if it has one.
     pub fn set_token(&self, issued_at: Option<SystemTime>) {
-        let since =
-            issued_at.map_or_else(Default::default, |at| at.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let ms = u64::try_from(since.as_millis()).unwrap_or(NO_TOKEN - 1);
+        let ms = issued_at.map_or(0, millis_since_epoch);
         self.token_issued_at.store(ms.min(NO_TOKEN - 1), Ordering::Release);
     }
 

@@ -98,6 +98,7 @@ pub struct Metrics {
     sends: Arc<SendTimes>,
     broadcasts: Family<StatusLabel, Counter>,
     group_sends: Family<StatusLabel, Counter>,
+    backend_messages: Family<StatusLabel, Counter>,
     /// Connections closed by kicks that this node was asked for.
     pub kicked: Counter,
     replay_seconds: Histogram,
@@ -130,6 +131,7 @@ impl Metrics {
             sends: Arc::default(),
             broadcasts: Family::default(),
             group_sends: Family::default(),
+            backend_messages: Family::default(),
             kicked: Counter::default(),
             // 0.1 ms to 13 s.
             replay_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
@@ -172,6 +174,11 @@ impl Metrics {
         registry.register("sends", "Messages to one user, by result", by_status);
         registry.register("broadcasts", "Broadcasts, by result", m.broadcasts.clone());
         registry.register("group_sends", "Messages to groups, by result", m.group_sends.clone());
+        registry.register(
+            "backend_messages",
+            "Messages of clients to @backend that were taken, by result or error code",
+            m.backend_messages.clone(),
+        );
         registry.register(
             "kicked_connections",
             "Connections closed by kicks asked of this node",
@@ -245,6 +252,11 @@ impl Metrics {
     /// A message to a group was answered.
     pub fn group_send(&self, status: BroadcastStatus) {
         self.group_sends.get_or_create(&StatusLabel { status: status.as_str() }).inc();
+    }
+
+    /// A message to `@backend` was answered; `status` is the result's word or the error's.
+    pub fn backend_message(&self, status: &'static str) {
+        self.backend_messages.get_or_create(&StatusLabel { status }).inc();
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::identity::{GroupName, MessageId, UserId};
 
+/// The receiver that stands for the backend. No user has this name.
+pub const BACKEND: &str = "@backend";
+
 /// A frame that can be acted on.
 #[derive(Debug, Clone)]
 pub enum ClientFrame {
@@ -22,6 +25,8 @@ pub enum ClientFrame {
     Message(Box<ClientMessage>),
     /// A message for a group.
     GroupMessage(Box<GroupMessage>),
+    /// A message for the backend itself.
+    BackendMessage(Box<Message>),
     /// The client wants to be a member of a group, or no longer.
     Membership(MembershipWish),
     /// The client has all stored messages up to here.
@@ -159,8 +164,8 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
         (None, None) => {
             return Err(bad_request("the receiver is missing, and there is no group either".to_owned()));
         }
-        (Some(receiver), None) if receiver == "@backend" => {
-            return Err(bad_request("the receiver @backend is not built yet in this release".to_owned()));
+        (Some(receiver), None) if receiver == BACKEND => {
+            return Ok(ClientFrame::BackendMessage(Box::new(message)));
         }
         (Some(receiver), None) => {
             UserId::new(&receiver).map_err(|e| bad(ErrorCode::InvalidUserId, format!("receiver: {e}")))?
@@ -224,6 +229,12 @@ mod tests {
         };
         assert_eq!(frame.group.as_str(), "@all:1");
         assert_eq!(frame.message.content.unwrap().get(), r#""hi""#);
+        let ClientFrame::BackendMessage(message) =
+            parse(r#"{"receiver":"@backend","content":"hi","message_id":"m1"}"#).unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!(message.content.unwrap().get(), r#""hi""#);
         for (word, joins) in [("join", true), ("leave", false)] {
             let text = format!(r#"{{"message_type":"{word}","group":"room","message_id":"j1"}}"#);
             let ClientFrame::Membership(wish) = parse(&text).unwrap() else { unreachable!() };
@@ -269,7 +280,9 @@ mod tests {
             ("{\"receiver\":5}", BadRequest, "the frame is not"),
             ("{}", BadRequest, "the receiver is missing"),
             ("{\"receiver\":\"a b\"}", InvalidUserId, "receiver: user id contains ' '"),
-            ("{\"receiver\":\"@backend\"}", BadRequest, "the receiver @backend is not built yet"),
+            ("{\"receiver\":\"@backend\",\"group\":\"g\"}", BadRequest, "give a receiver or a group"),
+            ("{\"receiver\":\"@backend\",\"store\":true}", NotPermitted, "clients cannot ask for store"),
+            ("{\"receiver\":\"@backends\"}", InvalidUserId, "receiver: user id must not begin"),
             ("{\"receiver\":\"@x\"}", InvalidUserId, "receiver: user id must not begin"),
             ("{\"group\":\"g g\"}", BadRequest, "group contains ' '"),
             ("{\"group\":\"\"}", BadRequest, "group must not be empty"),

@@ -27,6 +27,8 @@ pub enum EventKind {
 pub struct EventMessage {
     /// The hub's id, a ULID.
     pub id: String,
+    /// Who sent it: the authenticated user, whatever the client wrote.
+    pub sender: UserId,
     /// What the sender calls it.
     pub message_type: String,
     /// The sender's own id.
@@ -36,7 +38,7 @@ pub struct EventMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub content: Option<Box<RawValue>>,
-    /// As the sender wrote it: any JSON.
+    /// Any JSON, as the sender wrote it but on one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Box<RawValue>>,
@@ -45,15 +47,25 @@ pub struct EventMessage {
 impl EventMessage {
     /// The message under the hub's id.
     #[must_use]
-    pub fn new(id: String, message: &Message) -> Self {
+    pub fn new(id: String, sender: &UserId, message: &Message) -> Self {
         Self {
             id,
+            sender: sender.clone(),
             message_type: message.message_type.as_str().to_owned(),
             message_id: message.message_id.clone(),
             content: message.content.clone(),
-            data: message.data.clone(),
+            data: message.data.as_deref().map(on_one_line),
         }
     }
+}
+
+/// Events are lines. In valid JSON an end of line stands between tokens only, where a space does as well.
+fn on_one_line(json: &RawValue) -> Box<RawValue> {
+    let text = json.get();
+    if !text.contains(['\n', '\r']) {
+        return json.to_owned();
+    }
+    RawValue::from_string(text.replace(['\n', '\r'], " ")).unwrap_or_else(|_| json.to_owned())
 }
 
 /// One event. It may be told more than once, always under the same `event_id`.
@@ -200,13 +212,14 @@ mod tests {
         );
         let message = Message {
             content: Some(RawValue::from_string(r#""h\u00fc""#.to_owned()).unwrap()),
+            data: Some(RawValue::from_string("{\"a\":\r\n[1,\n\"\\n\"]}".to_owned()).unwrap()),
             ..Message::default()
         };
-        let event =
-            Event::message(&user, id, &node, at(), EventMessage::new("01X".into(), &message)).to_json();
+        let message = EventMessage::new("01X".into(), &user, &message);
+        let event = Event::message(&user, id, &node, at(), message).to_json();
         assert!(event.contains(r#""event_id":"message:01X","type":"message""#), "{event}");
         assert!(
-            event.ends_with(r#""message":{"id":"01X","message_type":"text","content":"h\u00fc"}}"#),
+            event.ends_with(r#""message":{"id":"01X","sender":"alice","message_type":"text","content":"h\u00fc","data":{"a":  [1, "\n"]}}}"#),
             "{event}"
         );
     }

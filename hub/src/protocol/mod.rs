@@ -14,6 +14,7 @@ mod json_text;
 pub mod message;
 pub mod message_batch;
 mod message_builder;
+pub mod millis;
 pub mod presence_changed;
 pub mod revoke_request;
 pub mod send_result;

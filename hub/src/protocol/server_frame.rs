@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    error_code::ErrorCode, inbox_offset::Offset, message::Message, send_result::SendResult,
-    wire_frame::WireFrame,
+    error_code::ErrorCode, inbox_offset::Offset, message::Message, millis::whole_millis,
+    send_result::SendResult, wire_frame::WireFrame,
 };
 use crate::identity::{ClientId, ConnectionId, GroupName, MessageId, NodeId, UserId};
 
@@ -29,10 +29,6 @@ pub struct Welcome<'a> {
 /// Serializing these structs cannot fail: their keys are strings and no `Serialize` of theirs returns an error.
 pub(super) fn encode(frame: &impl Serialize) -> WireFrame {
     WireFrame::new(serde_json::to_string(frame).unwrap_or_default())
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `welcome`.

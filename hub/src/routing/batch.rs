@@ -114,8 +114,10 @@ impl Router {
         now: Instant,
     ) -> Part {
         let BatchEntry { receiver, message, .. } = entry;
-        let claim =
-            message.message_id.as_ref().map(|id| self.idempotency.claim(principal, id, receiver, now));
+        let claim = message
+            .message_id
+            .as_ref()
+            .map(|id| self.idempotency.claim(principal, id, receiver.as_str(), now));
         let ticket = match claim {
             None => None,
             Some(Claim::First(ticket)) => Some(ticket),

@@ -23,6 +23,7 @@ use crate::{
         envelope::{Envelope, Kind, ReportStatus},
         error_code::ErrorCode,
         message::{SendOptions, Wait},
+        millis::whole_millis,
         send_result::{Attempt, SendResult, SendStatus},
         stored_notice::StoredNotice,
         wire_frame::WireFrame,
@@ -124,10 +125,6 @@ impl<'a> Flight<'a> {
             error: conclusion.error,
         }
     }
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// With nobody waiting, whatever was handed on is accepted.
@@ -283,21 +280,17 @@ impl Router {
             [only] => vec![self.targets(only, freshness, left).await],
             many => self.targets_of_many(many, freshness, left).await,
         };
-        let found: HashMap<UserId, Result<Targets, String>> = receivers.into_iter().zip(found).collect();
+        let found: HashMap<UserId, Targets> = receivers.into_iter().zip(found).collect();
         for place in active {
             let flight = &mut flights[*place];
             if flight.stored.is_some() {
                 continue;
             }
-            match found.get(flight.receiver) {
-                Some(Ok(Targets { doubt: Some(doubt), .. })) => {
-                    flight.tally.note_registry_error((*doubt).to_owned());
-                }
-                Some(Err(detail)) => flight.tally.note_registry_error(detail.clone()),
-                Some(Ok(_)) | None => {}
+            if let Some(doubt) = found.get(flight.receiver).and_then(|targets| targets.doubt.clone()) {
+                flight.tally.note_registry_error(doubt);
             }
         }
-        found.into_iter().filter_map(|(user, found)| Some((user, found.ok()?.nodes))).collect()
+        found.into_iter().map(|(user, targets)| (user, targets.nodes)).collect()
     }
 
     /// What goes to which node.

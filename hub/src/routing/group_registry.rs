@@ -16,7 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::ports::{Directory, DirectoryError, Registration};
+use super::{
+    assertion::{Assertion, Part},
+    ports::{Directory, DirectoryError, Registration},
+};
 use crate::{
     identity::GroupName,
     local::{
@@ -101,6 +104,7 @@ pub struct GroupRegistry {
     /// Groups one connection may be in.
     most: usize,
     directory: Arc<dyn Directory>,
+    assertion: Arc<Assertion>,
     registration: watch::Receiver<Registration>,
     slots: Box<[tokio::sync::Mutex<()>]>,
     hasher: std::collections::hash_map::RandomState,
@@ -111,12 +115,13 @@ pub struct GroupRegistry {
 impl GroupRegistry {
     /// No groups. `most`: groups one connection may be in.
     #[must_use]
-    pub fn new(directory: Arc<dyn Directory>, most: usize) -> Self {
+    pub fn new(directory: Arc<dyn Directory>, assertion: Arc<Assertion>, most: usize) -> Self {
         Self {
             roster: GroupRoster::default(),
             most,
             registration: directory.registration(),
             directory,
+            assertion,
             slots: (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: std::collections::hash_map::RandomState::new(),
             known: Mutex::default(),
@@ -244,42 +249,47 @@ impl GroupRegistry {
     /// could not be written before. Runs until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut registration = self.registration.clone();
-        let mut asserted_epoch = registration.borrow_and_update().epoch;
+        let (mut written_epoch, mut asserted_epoch) = (0, 0);
         let mut counts_due = tokio::time::interval(COUNT_INTERVAL);
         counts_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut asserted_at = Instant::now();
+        let (mut asserted_at, mut counts) = (Instant::now(), false);
         loop {
-            let waiting = self.unsettled() > 0;
-            let counts = tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = registration.changed() => if changed.is_err() { return } else { false },
-                () = self.unsettled_added.notified(), if !waiting => continue,
-                () = tokio::time::sleep(RETRY_PAUSE), if waiting => false,
-                _ = counts_due.tick() => true,
-            };
             let (registered, epoch) = {
                 let now = registration.borrow_and_update();
                 (now.registered, now.epoch)
             };
-            if !registered {
-                continue;
-            }
-            let round = async {
-                if epoch != asserted_epoch {
-                    self.write_all(Exactness::Number).await;
-                } else if asserted_at.elapsed() >= ASSERT_INTERVAL {
-                    asserted_at = Instant::now();
-                    self.write_all(Exactness::Rewrite).await;
-                } else if counts {
-                    self.write_all(Exactness::Number).await;
+            if registered {
+                let round = async {
+                    if epoch != written_epoch {
+                        self.write_all(Exactness::Number).await;
+                    } else if asserted_at.elapsed() >= ASSERT_INTERVAL {
+                        asserted_at = Instant::now();
+                        self.write_all(Exactness::Rewrite).await;
+                    } else if counts {
+                        self.write_all(Exactness::Number).await;
+                    }
+                    let unsettled: Vec<_> = self.known.lock().unsettled.iter().cloned().collect();
+                    self.write_each(unsettled, Exactness::Presence).await;
+                };
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = round => written_epoch = epoch,
                 }
-                let unsettled: Vec<_> = self.known.lock().unsettled.iter().cloned().collect();
-                self.write_each(unsettled, Exactness::Presence).await;
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = round => asserted_epoch = epoch,
+                if asserted_epoch != epoch && self.unsettled() == 0 {
+                    asserted_epoch = epoch;
+                    self.assertion.note(Part::Groups, epoch).await;
+                }
             }
+            counts = loop {
+                let waiting = self.unsettled() > 0;
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    changed = registration.changed() => if changed.is_err() { return } else { break false },
+                    () = self.unsettled_added.notified(), if !waiting => {}
+                    () = tokio::time::sleep(RETRY_PAUSE), if waiting => break false,
+                    _ = counts_due.tick() => break true,
+                }
+            };
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures::{FutureExt, future};
 
 use super::{
-    ports::{Answer, DirectoryError, Handling},
+    ports::{Answer, DirectoryError, GroupNodes, Handling},
     router::{Router, rfc3339},
     tally::Outcome,
 };
@@ -37,11 +37,28 @@ pub struct GroupSender<'a> {
     pub connection: ConnectionId,
 }
 
+/// The other nodes that may have members of a group.
+pub(super) struct Others {
+    /// Sorted, each once.
+    pub(super) nodes: Vec<NodeInstance>,
+    /// Why there may be more.
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// Why the nodes with members of a group are not known for certain.
+pub(super) enum Doubt {
+    /// The registry cannot be asked, so nobody can be reached either.
+    Away(DirectoryError),
+    /// The registry lost its data or is new, and is being filled again.
+    NotWhole,
+}
+
 /// What is known when a group send ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     waited: bool,
-    registry_away: bool,
+    /// Members may be elsewhere too.
+    doubtful: bool,
     expected: u32,
     answered: u32,
 }
@@ -49,7 +66,7 @@ struct Tally {
 impl Tally {
     /// The one word that is true of it. Pure.
     fn status(self) -> BroadcastStatus {
-        if self.registry_away || (self.waited && self.answered < self.expected) {
+        if self.doubtful || (self.waited && self.answered < self.expected) {
             BroadcastStatus::Partial
         } else if self.waited {
             BroadcastStatus::Complete
@@ -83,23 +100,23 @@ impl Router {
 
         let local = self.group_here(sender, group, &frame, waited, options.timeout);
         let remote = async {
-            let (others, away) = self.other_group_nodes(group, options.timeout).await;
-            if away.is_some() {
-                return (others, Vec::new(), true);
+            let Others { nodes, doubt } = self.other_group_nodes(group, options.timeout).await;
+            if matches!(doubt, Some(Doubt::Away(_))) {
+                return (nodes, Vec::new(), doubt);
             }
             let left = options.timeout.saturating_sub(accepted.elapsed());
-            let answers = self.group_there(&others, group, &frame, waited, left).await;
-            (others, answers, false)
+            let answers = self.group_there(&nodes, group, &frame, waited, left).await;
+            (nodes, answers, doubt)
         };
-        let ((here, local_connections), (others, answers, registry_away)) = future::join(local, remote).await;
+        let ((here, local_connections), (others, answers, doubt)) = future::join(local, remote).await;
 
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let own = u32::from(here || registry_away);
+        let own = u32::from(here || matches!(doubt, Some(Doubt::Away(_))));
         let confirmed = count(answers.iter().flatten().count());
         let tally = Tally {
             waited,
             // With nobody waiting, an envelope that could not be queued is certainly lost.
-            registry_away: registry_away || (!waited && answers.iter().any(Option::is_none)),
+            doubtful: doubt.is_some() || (!waited && answers.iter().any(Option::is_none)),
             expected: count(others.len()).saturating_add(own),
             answered: if waited { confirmed.saturating_add(own) } else { 0 },
         };
@@ -144,22 +161,20 @@ impl Router {
         }
     }
 
-    /// The other nodes with members; when the registry is away, those last known to live and why.
-    pub(super) async fn other_group_nodes(
-        &self,
-        group: &GroupName,
-        within: Duration,
-    ) -> (Vec<NodeInstance>, Option<DirectoryError>) {
-        let late = |_| Err(DirectoryError::Unavailable("the registry did not answer in time".to_owned()));
-        let read = tokio::time::timeout(within, self.directory.group_nodes(group)).await;
-        match read.unwrap_or_else(late) {
-            Ok(mut nodes) => {
-                let own = self.own().node;
-                nodes.retain(|instance| instance.node != own);
-                (nodes, None)
-            }
-            Err(error) => (self.last_known_nodes(), Some(error)),
+    /// The other nodes with members. When the registry is away those last known to live; when it is not whole, these
+    /// besides those that it names.
+    pub(super) async fn other_group_nodes(&self, group: &GroupName, within: Duration) -> Others {
+        let (mut nodes, doubt) = match Self::in_time(within, self.directory.group_nodes(group)).await {
+            Ok(GroupNodes { instances, doubtful: false }) => (instances, None),
+            Ok(GroupNodes { instances, doubtful: true }) => (instances, Some(Doubt::NotWhole)),
+            Err(error) => (Vec::new(), Some(Doubt::Away(error))),
+        };
+        if doubt.is_some() {
+            nodes = self.with_last_known(nodes);
         }
+        let own = self.own().node;
+        nodes.retain(|instance| instance.node != own);
+        Others { nodes, doubt }
     }
 
     /// One envelope to each node; what each says, none for one that did not say that it is done. A node that nobody
@@ -227,7 +242,7 @@ mod tests {
     #[test]
     fn the_status_is_complete_only_when_every_node_with_members_said_so() {
         use BroadcastStatus::{Accepted, Complete, Partial};
-        // waited, registry away, expected, answered
+        // waited, in doubt, expected, answered
         let cases = [
             ((true, false, 0, 0), Complete),
             ((true, false, 3, 3), Complete),
@@ -237,8 +252,8 @@ mod tests {
             ((false, false, 0, 0), Accepted),
             ((false, true, 3, 0), Partial),
         ];
-        for ((waited, registry_away, expected, answered), status) in cases {
-            let tally = Tally { waited, registry_away, expected, answered };
+        for ((waited, doubtful, expected, answered), status) in cases {
+            let tally = Tally { waited, doubtful, expected, answered };
             assert_eq!(tally.status(), status, "{tally:?}");
         }
     }

@@ -89,14 +89,9 @@ impl Idempotency {
         }))
     }
 
-    /// Asks what is known of a send; one caller at a time is told to send it.
-    pub fn claim(
-        &self,
-        principal: &Principal,
-        message: &MessageId,
-        receiver: &UserId,
-        now: Instant,
-    ) -> Claim {
+    /// Asks what is known of a send; one caller at a time is told to send it. `receiver`: a user, or a receiver that
+    /// is no user.
+    pub fn claim(&self, principal: &Principal, message: &MessageId, receiver: &str, now: Instant) -> Claim {
         let key = self.0.key((principal, message, receiver));
         let mut shard = self.0.shard(key).lock();
         shard.expire(now);
@@ -231,7 +226,7 @@ mod tests {
 
     fn claim(memory: &Idempotency, message: &str, now: Instant) -> Claim {
         let principal = Principal::Key("api".into());
-        memory.claim(&principal, &MessageId::new(message).unwrap(), &user("alice"), now)
+        memory.claim(&principal, &MessageId::new(message).unwrap(), "alice", now)
     }
 
     fn first(claim: Claim) -> Ticket {
@@ -266,7 +261,7 @@ mod tests {
             (key("api"), "m2", "alice"),
             (key("api"), "m1", "bob"),
         ] {
-            tickets.push(first(memory.claim(&principal, &id(message), &user(receiver), now)));
+            tickets.push(first(memory.claim(&principal, &id(message), receiver, now)));
         }
     }
 

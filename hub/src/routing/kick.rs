@@ -6,25 +6,23 @@ use bytes::Bytes;
 use futures::future;
 
 use super::{
-    ports::{Ban, BusError, DirectoryError, Handling},
+    audience::{Answers, Audience, TIMEOUT},
+    ports::{Ban, DirectoryError, Handling},
     router::{Router, rfc3339},
-    whereabouts::Freshness,
 };
 use crate::{
     identity::{NodeInstance, UserId},
     local::fan_out,
     protocol::{
         close_reason::CloseReason,
-        envelope::{Envelope, Kick, Kind, ReportStatus},
+        envelope::{Envelope, Kick, Kind},
         message::KickRequest,
+        millis::millis_since_epoch,
         send_result::KickResult,
         server_frame,
         user_verdict::BanNews,
     },
 };
-
-/// How long a kick waits for the other nodes.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the other nodes of a user said.
 pub(super) struct Asked {
@@ -57,11 +55,11 @@ impl Router {
             .notify
             .then(|| server_frame::kick_out(&request.message, &request.reason, banned_until.as_deref()));
         // The hash is read before anything is closed: closing takes entries out of it.
-        let targets = self.targets(user, Freshness::Fresh, TIMEOUT).await.map(|targets| targets.nodes);
+        let audience = self.audience(user).await;
         let reason = CloseReason::Kicked(request.reason.clone());
         let local = fan_out::close_user(&self.local, user, notice.as_ref(), &reason);
         let kick = Kick { reason: request.reason.clone(), notice: notice.map(|frame| frame.bytes().clone()) };
-        let asked = self.ask_to_close(user, targets.ok(), Kind::Kick, &kick.encode()).await;
+        let asked = self.ask_to_close(user, audience, Kind::Kick, &kick.encode()).await;
 
         let kicked = local + asked.closed;
         let here = u32::from(local > 0 || asked.registry_away);
@@ -85,14 +83,10 @@ impl Router {
 
     /// Writes a ban, or lifts it, then tells all nodes, which apply it while Redis is away.
     async fn set_ban(&self, user: &UserId, ban: Option<&Ban>) -> Result<(), DirectoryError> {
-        tokio::time::timeout(TIMEOUT, self.directory.set_ban(user, ban))
-            .await
-            .map_err(|_| DirectoryError::Unavailable("the registry did not answer in time".to_owned()))??;
+        Self::in_time(TIMEOUT, self.directory.set_ban(user, ban)).await?;
         self.known_bans.note(user, ban.cloned(), SystemTime::now());
-        let until =
-            ban.map_or(Duration::ZERO, |ban| ban.until.duration_since(UNIX_EPOCH).unwrap_or_default());
         let news = BanNews {
-            until: u64::try_from(until.as_millis()).unwrap_or(u64::MAX),
+            until: ban.map_or(0, |ban| millis_since_epoch(ban.until)),
             reason: ban.map_or_else(String::new, |ban| ban.reason.clone()),
         };
         let envelope = self.verdict(user, Kind::Ban, news.encode());
@@ -112,46 +106,23 @@ impl Router {
         }
     }
 
-    /// Asks the user's other nodes to close connections. `targets`: none when the registry does not know them.
+    /// Asks the user's other nodes to close connections.
     pub(super) async fn ask_to_close(
         &self,
         user: &UserId,
-        targets: Option<Vec<NodeInstance>>,
+        audience: Audience,
         kind: Kind,
         payload: &Bytes,
     ) -> Asked {
-        let (targets, registry_away) = match targets {
-            Some(targets) => (targets, false),
-            // Nobody knows where the user is, so everybody is asked; without a registry nobody can be.
-            None => {
-                let (others, error) = self.other_nodes(TIMEOUT).await;
-                (others, error.is_some())
-            }
+        let Audience { nodes, registry_away } = audience;
+        let request = |target: &NodeInstance| {
+            let envelope = Envelope { wants_report: true, ..self.verdict(user, kind, payload.clone()) };
+            self.bus.request(target, envelope, TIMEOUT)
         };
-        let answers = if registry_away {
-            Vec::new()
-        } else {
-            let requests = targets.iter().map(|target| {
-                let envelope = Envelope { wants_report: true, ..self.verdict(user, kind, payload.clone()) };
-                self.bus.request(target, envelope, TIMEOUT)
-            });
-            future::join_all(requests).await
-        };
-        let (mut closed, mut answered) = (0, 0);
-        for answer in &answers {
-            match answer {
-                Ok(answer) if answer.status == ReportStatus::Overloaded => {}
-                Ok(answer) => {
-                    closed += answer.count;
-                    answered += 1;
-                }
-                // A node that is gone has no connections left to close.
-                Err(BusError::NodeGone(_)) => answered += 1,
-                Err(_) => {}
-            }
-        }
-        let expected = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-        Asked { closed, expected, answered, registry_away }
+        let requests = nodes.iter().filter(|_| !registry_away).map(request);
+        let Answers { connections, answered } = Answers::of(&future::join_all(requests).await);
+        let expected = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+        Asked { closed: connections, expected, answered, registry_away }
     }
 
     /// Another node banned a user or lifted a ban.

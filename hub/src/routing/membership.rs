@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
+    audience::{Answers, Audience, TIMEOUT},
     group_registry::GroupRegistry,
-    ports::{Answer, BusError, DirectoryError, Handling},
+    group_send::{Doubt, Others},
+    ports::{Answer, DirectoryError, Handling},
     router::Router,
-    targets::Targets,
-    whereabouts::Freshness,
 };
 use crate::{
     identity::{GroupName, NodeInstance, UserId},
@@ -23,8 +23,6 @@ use crate::{
     },
 };
 
-/// How long the other nodes may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to tell the registry before it reports nothing, so that the caller hears of it in time.
 const SETTLING: Duration = Duration::from_secs(4);
 /// Users in one answer.
@@ -84,13 +82,7 @@ impl Router {
     /// Makes the user's connections on all nodes members of a group, or ends their memberships. Memberships last for
     /// the connection. A connection that is in as many groups as it may be does not join, and is not counted.
     pub async fn change_membership(&self, user: &UserId, change: &MembershipChange) -> MembershipResult {
-        let (targets, registry_away) = match self.targets(user, Freshness::Fresh, TIMEOUT).await {
-            Ok(Targets { nodes, doubt: None }) => (nodes, false),
-            // The user may be anywhere, so everybody is asked.
-            Ok(Targets { nodes, doubt: Some(_) }) => (merged(nodes, self.last_known_nodes()), false),
-            // Nobody knows where the user is: every node last known is one that did not answer.
-            Err(_) => (self.last_known_nodes(), true),
-        };
+        let Audience { nodes: targets, registry_away } = self.audience(user).await;
         let (found, changed) = self.change_here(user, change);
         let settle = tokio::time::timeout(SETTLING, self.groups.settle(&change.group));
         let payload = change.encode();
@@ -107,25 +99,12 @@ impl Router {
         });
         // Here the change holds even if the registry hears of it later.
         let (_settled, answers) = future::join(settle, future::join_all(requests)).await;
-        let mut connections = changed;
-        let mut answered = 0;
-        for answer in answers {
-            match answer {
-                Ok(Answer { status: ReportStatus::Overloaded, .. }) => {}
-                Ok(answer) => {
-                    connections += answer.count;
-                    answered += 1;
-                }
-                // A node that is gone has no connections left.
-                Err(BusError::NodeGone(_)) => answered += 1,
-                Err(_) => {}
-            }
-        }
+        let Answers { connections, answered } = Answers::of(&answers);
         let here = u32::from(found > 0 || registry_away);
         MembershipResult {
             group: change.group.clone(),
             user_id: user.clone(),
-            connections,
+            connections: connections.saturating_add(changed),
             nodes_expected: u32::try_from(targets.len()).unwrap_or(u32::MAX).saturating_add(here),
             nodes_answered: answered + here,
         }
@@ -165,15 +144,20 @@ impl Router {
     /// Who is in a group, on all nodes: users behind `after`, sorted, at most 1,000.
     ///
     /// # Errors
-    /// [`DirectoryError`] when the registry cannot be asked which nodes have members.
+    /// [`DirectoryError`] when the registry cannot be asked which nodes have members, or may not know all of them.
     pub async fn group_listing(
         &self,
         group: &GroupName,
         after: Option<&UserId>,
     ) -> Result<GroupListing, DirectoryError> {
-        let (others, away) = self.other_group_nodes(group, TIMEOUT).await;
-        if let Some(error) = away {
-            return Err(error);
+        let Others { nodes: others, doubt } = self.other_group_nodes(group, TIMEOUT).await;
+        match doubt {
+            None => {}
+            Some(Doubt::Away(error)) => return Err(error),
+            Some(Doubt::NotWhole) => {
+                let why = "other: the registry is not whole yet, so nobody can be said to be no member";
+                return Err(DirectoryError::Unavailable(why.to_owned()));
+            }
         }
         let question = MembersQuestion { group: group.clone(), after: after.cloned(), most: PAGE };
         let asked = others.iter().map(|target| self.ask(target, &question));
@@ -249,13 +233,6 @@ impl Router {
         }
         Handling::Ignored
     }
-}
-
-fn merged(mut nodes: Vec<NodeInstance>, more: Vec<NodeInstance>) -> Vec<NodeInstance> {
-    nodes.extend(more);
-    nodes.sort();
-    nodes.dedup();
-    nodes
 }
 
 /// Puts pages together: users in order, with the connections of all nodes. A node that has more behind its last user

@@ -1,5 +1,8 @@
 //! Decisions: who gets a message, through which nodes, and what is answered.
 
+pub mod assertion;
+mod audience;
+pub mod backend_message;
 pub mod batch;
 pub mod broadcast;
 pub mod dispatch;
@@ -14,7 +17,6 @@ pub mod inbox;
 pub mod inbox_desk;
 pub mod kick;
 pub mod known_bans;
-pub mod many_targets;
 pub mod membership;
 pub mod message_stamp;
 pub mod ports;

@@ -190,6 +190,8 @@ pub struct UserNodes {
     pub ver: u64,
     /// Nodes with a connection of the user, sorted, each once.
     pub instances: Vec<NodeInstance>,
+    /// The registry was not asked, or holds something else in the user's place: that there are no nodes means nothing.
+    pub unknown: bool,
 }
 
 impl Presence {
@@ -199,8 +201,26 @@ impl Presence {
         let mut instances: Vec<_> = self.connections.iter().map(|c| c.instance.clone()).collect();
         instances.sort_unstable();
         instances.dedup();
-        UserNodes { ver: self.ver, instances }
+        UserNodes { ver: self.ver, instances, unknown: false }
     }
+}
+
+/// The nodes with members of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupNodes {
+    /// Those that live, sorted, each once.
+    pub instances: Vec<NodeInstance>,
+    /// The registry is not known to be whole, so there may be more.
+    pub doubtful: bool,
+}
+
+/// The nodes that live.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roll {
+    /// Sorted by id.
+    pub records: Vec<NodeRecord>,
+    /// The registry is not known to be whole, so there may be more.
+    pub doubtful: bool,
 }
 
 /// What became of a connection that was written to the directory.
@@ -380,8 +400,8 @@ pub trait Directory: Send + Sync {
     /// Where a user is. That it is nowhere is answered only when the registry is known to be whole.
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>>;
 
-    /// All connections of this node were written in this `epoch` of the registration: what is not in the registry now
-    /// is not here either.
+    /// All connections and groups of this node were written in this `epoch` of the registration: what is not in the
+    /// registry now is not here either.
     fn asserted(&self, epoch: u64) -> BoxFuture<'_, ()>;
 
     /// Writes a user's ban, or lifts it.
@@ -408,19 +428,21 @@ pub trait Directory: Send + Sync {
         members: u32,
     ) -> BoxFuture<'a, Result<(), DirectoryError>>;
 
-    /// The live nodes with members of a group, sorted, this one included; read no earlier than this call.
-    fn group_nodes<'a>(
-        &'a self,
-        group: &'a GroupName,
-    ) -> BoxFuture<'a, Result<Vec<NodeInstance>, DirectoryError>>;
+    /// The live nodes with members of a group, this one included; read no earlier than this call.
+    fn group_nodes<'a>(&'a self, group: &'a GroupName) -> BoxFuture<'a, Result<GroupNodes, DirectoryError>>;
 
     /// Where many users are, in their order, read with one exchange. One who is nowhere is `doubtful` unless the registry
     /// is known to be whole.
     fn locate_many<'a>(&'a self, users: &'a [UserId])
     -> BoxFuture<'a, Result<Vec<Presence>, DirectoryError>>;
 
-    /// The nodes whose leases are held, sorted by id, the own one included.
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>>;
+    /// The nodes whose leases are held, the own one included.
+    fn roll(&self) -> BoxFuture<'_, Result<Roll, DirectoryError>>;
+
+    /// The same, whether or not there may be more.
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, DirectoryError>> {
+        self.roll().map(|roll| roll.map(|roll| roll.records)).boxed()
+    }
 
     /// Tells the registry what the next heartbeat shall say; `Leaving` and `Draining` are written at once.
     fn set_status(&self, status: NodeStatus) -> BoxFuture<'_, Result<(), DirectoryError>>;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures::StreamExt;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    assertion::{Assertion, Part},
     event_writer::EventWriter,
     inbox_desk::InboxDesk,
     known_bans::KnownBans,
@@ -27,6 +28,7 @@ use crate::{
         close_reason::CloseReason,
         envelope::{Envelope, Kind},
         event::Event,
+        millis::whole_millis,
         presence_changed,
         user_verdict::encode_replaced,
     },
@@ -63,6 +65,33 @@ pub enum ConnectRefusal {
     RegistryAway(String),
 }
 
+/// A connection whose entry is to be written or removed.
+#[derive(Debug, Clone)]
+struct Subject {
+    user: UserId,
+    id: ConnectionId,
+    /// Whether the directory took it once, so that others may have heard of it.
+    listed: bool,
+}
+
+impl Subject {
+    fn of(connection: &Connection) -> Self {
+        let listed = connection.listed.load(Ordering::Relaxed) > 0;
+        Self { user: connection.user.clone(), id: connection.id, listed }
+    }
+}
+
+/// Whether a removal made its user offline, and the version of the entry that says so, or the time (us since the
+/// epoch) when the entry was lost or an earlier removal went unanswered. Pure.
+fn offline_since(nodes: &UserNodes, listed: bool, now_us: u64) -> Option<u64> {
+    match nodes {
+        UserNodes { unknown: true, .. } => None,
+        UserNodes { instances, .. } if !instances.is_empty() => None,
+        UserNodes { ver: 0, .. } => listed.then_some(now_us),
+        UserNodes { ver, .. } => Some(*ver),
+    }
+}
+
 /// Keeps the directory true about this node's connections: the table is the truth, the directory follows, one
 /// write at a time per user, and what could not be written is written later.
 pub struct Registry {
@@ -73,9 +102,10 @@ pub struct Registry {
     events: Option<Arc<EventWriter>>,
     known_bans: Arc<KnownBans>,
     inboxes: Arc<InboxDesk>,
+    assertion: Arc<Assertion>,
     slots: Box<[tokio::sync::Mutex<()>]>,
     hasher: std::collections::hash_map::RandomState,
-    unsettled: Mutex<HashMap<ConnectionId, UserId>>,
+    unsettled: Mutex<HashMap<ConnectionId, Subject>>,
     unsettled_added: Notify,
 }
 
@@ -90,6 +120,7 @@ impl Registry {
         whereabouts: Arc<Whereabouts>,
         known_bans: Arc<KnownBans>,
         inboxes: Arc<InboxDesk>,
+        assertion: Arc<Assertion>,
     ) -> Self {
         Self {
             local,
@@ -99,6 +130,7 @@ impl Registry {
             events,
             known_bans,
             inboxes,
+            assertion,
             slots: (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: std::collections::hash_map::RandomState::new(),
             unsettled: Mutex::default(),
@@ -117,7 +149,7 @@ impl Registry {
         needs_registry: bool,
     ) -> Result<(), ConnectRefusal> {
         self.local.insert(Arc::clone(connection));
-        let refusal = match self.settle(&connection.user, connection.id).await {
+        let refusal = match self.settle(Subject::of(connection)).await {
             Ok(()) => return Ok(()),
             Err(DirectoryError::Banned { until, reason }) => ConnectRefusal::Banned { until, reason },
             Err(DirectoryError::Revoked { .. }) => ConnectRefusal::Revoked,
@@ -148,7 +180,14 @@ impl Registry {
     pub async fn disconnect(&self, connection: &Connection) {
         self.take_out(connection);
         // An unreachable directory is written later; a ban does not concern a removal.
-        let _ = self.settle(&connection.user, connection.id).await;
+        let _ = self.settle(Subject::of(connection)).await;
+    }
+
+    /// Has the connection's entry written again soon, because something about it has changed; the directory may then
+    /// refuse it.
+    pub fn settle_again(&self, connection: &Connection) {
+        self.unsettled.lock().insert(connection.id, Subject::of(connection));
+        self.unsettled_added.notify_one();
     }
 
     /// Connections whose directory entry is not known to be true.
@@ -158,20 +197,27 @@ impl Registry {
     }
 
     /// Makes the directory agree with the table about one connection.
-    async fn settle(&self, user: &UserId, id: ConnectionId) -> Result<(), DirectoryError> {
+    async fn settle(&self, subject: Subject) -> Result<(), DirectoryError> {
+        let Subject { user, id, listed } = &subject;
+        let (id, listed) = (*id, *listed);
         let place = self.hasher.hash_one(user) % (SLOTS as u64);
         // SLOTS is far below usize::MAX, so is the remainder.
         let _slot = self.slots[usize::try_from(place).unwrap_or(0)].lock().await;
         let connection = self.local.of_user(user).into_iter().find(|connection| connection.id == id);
         // An earlier write without an answer may have changed the entry, and nobody was told.
         let was_unsettled = self.unsettled.lock().contains_key(&id);
-        let hearing = self.directory.registration().borrow().hearing;
+        let (hearing, life) = {
+            let registration = self.directory.registration();
+            let now = registration.borrow();
+            (now.hearing, now.instance.incarnation.number())
+        };
         let outcome = match connection {
             Some(connection) => match self.directory.connect(record(&connection)).await {
                 Ok(connected) => {
                     self.replace(user, &connected);
                     let tell = connected.changed || was_unsettled;
-                    let first = !connection.listed.swap(true, Ordering::Relaxed);
+                    // Under a life that ended its user may have been told offline, so each life tells online anew.
+                    let first = connection.listed.swap(life, Ordering::Relaxed) != life;
                     if first && connected.presence.connections.len() == 1 {
                         self.announce(|node, at| Event::online(user, connected.presence.ver, node, at));
                     }
@@ -184,15 +230,19 @@ impl Registry {
                 }
             },
             None => self.directory.disconnect(user, id).await.map(|nodes| {
-                if nodes.instances.is_empty() {
-                    self.announce(|node, at| Event::offline(user, nodes.ver, node, at, None));
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+                if let Some(ver) = offline_since(&nodes, listed, now_us) {
+                    self.announce(|node, at| Event::offline(user, ver, node, at, None));
                 }
-                self.learn(user, nodes, hearing, true);
+                if !nodes.unknown {
+                    self.learn(user, nodes, hearing, true);
+                }
             }),
         };
         let mut unsettled = self.unsettled.lock();
         if matches!(outcome, Err(DirectoryError::Unavailable(_))) {
-            unsettled.insert(id, user.clone());
+            unsettled.insert(id, subject.clone());
             drop(unsettled);
             self.unsettled_added.notify_one();
         } else {
@@ -254,7 +304,7 @@ impl Registry {
 
     /// Takes in where a user is by the registry's answer, and tells the user's other nodes if it was news.
     fn learn(&self, user: &UserId, nodes: UserNodes, hearing: u64, tell: bool) {
-        let UserNodes { ver, instances } = nodes;
+        let UserNodes { ver, instances, unknown: _ } = nodes;
         let own = self.directory.registration().borrow().instance.node.clone();
         let others: Vec<_> = instances.iter().filter(|instance| instance.node != own).cloned().collect();
         if tell && !others.is_empty() {
@@ -294,10 +344,10 @@ impl Registry {
             };
             if registered && epoch != written_epoch {
                 written_epoch = epoch;
-                let all: Vec<_> = self.local.all().into_iter().map(|c| (c.id, c.user.clone())).collect();
+                let all: Vec<_> = self.local.all().iter().map(|c| Subject::of(c)).collect();
                 let (connections, began) = (all.len(), Instant::now());
                 self.settle_all(all).await;
-                let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let took_ms = whole_millis(began.elapsed());
                 tracing::info!(connections, epoch, took_ms, "all connections were asserted in the registry");
             }
             if registered && hearing != heard {
@@ -307,14 +357,13 @@ impl Registry {
             }
             let mut waiting = !self.unsettled.lock().is_empty();
             if registered && waiting {
-                let unsettled: Vec<_> =
-                    self.unsettled.lock().iter().map(|(id, user)| (*id, user.clone())).collect();
+                let unsettled: Vec<_> = self.unsettled.lock().values().cloned().collect();
                 self.settle_all(unsettled).await;
                 waiting = !self.unsettled.lock().is_empty();
             }
             if registered && !waiting && written_epoch != asserted_epoch {
                 asserted_epoch = written_epoch;
-                self.directory.asserted(asserted_epoch).await;
+                self.assertion.note(Part::Connections, asserted_epoch).await;
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -323,8 +372,7 @@ impl Registry {
                 () = tokio::time::sleep(RETRY_PAUSE), if waiting => {}
                 _ = ticks.tick() => {
                     shard = (shard + 1) % shards.max(1);
-                    let part = self.local.of_shard(shard).into_iter().map(|c| (c.id, c.user.clone()));
-                    let part: Vec<_> = part.collect();
+                    let part: Vec<_> = self.local.of_shard(shard).iter().map(|c| Subject::of(c)).collect();
                     if registered {
                         self.settle_all(part).await;
                     }
@@ -333,10 +381,11 @@ impl Registry {
         }
     }
 
-    async fn settle_all(&self, connections: Vec<(ConnectionId, UserId)>) {
-        let settled = futures::stream::iter(connections).map(|(id, user)| async move {
+    async fn settle_all(&self, connections: Vec<Subject>) {
+        let settled = futures::stream::iter(connections).map(|subject| async move {
+            let (user, id) = (subject.user.clone(), subject.id);
             // What the directory does not accept was closed, what it did not hear stays unsettled.
-            self.settle(&user, id).await.ok()?;
+            self.settle(subject).await.ok()?;
             self.local.of_user(&user).into_iter().find(|connection| connection.id == id)
         });
         let settled: Vec<_> = settled.buffer_unordered(ASSERTIONS_IN_FLIGHT).collect().await;
@@ -354,5 +403,32 @@ fn record(connection: &Connection) -> ConnectionRecord {
         connected_at: connection.connected_at,
         remote_address: connection.remote_address.clone(),
         token_issued_at: connection.token_issued_at(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_said_to_be_offline_only_when_the_registry_knows_it() {
+        let nodes = |ver, others: &[&str], unknown| UserNodes {
+            ver,
+            instances: others.iter().map(|node| node.parse().unwrap()).collect(),
+            unknown,
+        };
+        let cases = [
+            (nodes(7, &[], false), true, Some(7)),
+            (nodes(7, &[], false), false, Some(7)),
+            (nodes(7, &["b#k.1"], false), true, None),
+            // The entry is lost, or was removed by a try that got no answer.
+            (nodes(0, &[], false), true, Some(99)),
+            // It never was in the directory.
+            (nodes(0, &[], false), false, None),
+            (nodes(0, &[], true), true, None),
+        ];
+        for (nodes, listed, expected) in cases {
+            assert_eq!(offline_since(&nodes, listed, 99), expected, "{nodes:?} {listed}");
+        }
     }
 }

@@ -1,24 +1,22 @@
 //! Closing what was opened with tokens that are not accepted any more, and what newer connections replace.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::{
+    audience::TIMEOUT,
     ports::{Answer, DirectoryError, Handling},
     router::Router,
-    whereabouts::Freshness,
 };
 use crate::{
     identity::{ConnectionId, NodeInstance, UserId},
     protocol::{
         close_reason::CloseReason,
         envelope::{Envelope, Kind, ReportStatus},
+        millis::millis_since_epoch,
         send_result::RevokeResult,
         user_verdict::{decode_replaced, decode_revocation, encode_revocation},
     },
 };
-
-/// How long a revocation waits for the registry.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Router {
     /// From now on refuses tokens of the user that were issued before `before` (ms since the epoch; none for now), and
@@ -28,16 +26,11 @@ impl Router {
     /// # Errors
     /// [`DirectoryError`] when it cannot be written: then nothing was done.
     pub async fn revoke(&self, user: &UserId, before: Option<u64>) -> Result<RevokeResult, DirectoryError> {
-        let before = before.unwrap_or_else(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
-        let before = tokio::time::timeout(TIMEOUT, self.directory.revoke(user, before))
-            .await
-            .map_err(|_| DirectoryError::Unavailable("the registry did not answer in time".to_owned()))??;
-        let targets = self.targets(user, Freshness::Fresh, TIMEOUT).await.map(|targets| targets.nodes);
+        let before = before.unwrap_or_else(|| millis_since_epoch(SystemTime::now()));
+        let before = Self::in_time(TIMEOUT, self.directory.revoke(user, before)).await?;
+        let audience = self.audience(user).await;
         let local = self.close_revoked(user, before);
-        let asked = self.ask_to_close(user, targets.ok(), Kind::Revoke, &encode_revocation(before)).await;
+        let asked = self.ask_to_close(user, audience, Kind::Revoke, &encode_revocation(before)).await;
         let here = u32::from(local > 0 || asked.registry_away);
         Ok(RevokeResult {
             user_id: user.clone(),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::message_stamp::rfc3339;
 use super::{
+    assertion::Assertion,
     duplicate_window::DuplicateWindows,
     event_writer::EventWriter,
     group_registry::GroupRegistry,
@@ -22,7 +23,7 @@ use super::{
     known_bans::KnownBans,
     membership::Questions,
     message_stamp::MessageIds,
-    ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration},
+    ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration, Roll},
     registry::Registry,
     whereabouts::Whereabouts,
 };
@@ -73,6 +74,7 @@ impl Router {
         let registration = directory.registration();
         let own_node = registration.borrow().instance.node.clone();
         let (whereabouts, known_bans) = (Arc::new(Whereabouts::default()), Arc::new(KnownBans::default()));
+        let assertion = Arc::new(Assertion::new(Arc::clone(&directory)));
         Arc::new(Self {
             registration,
             own_node,
@@ -84,10 +86,11 @@ impl Router {
                 Arc::clone(&whereabouts),
                 Arc::clone(&known_bans),
                 Arc::clone(&inboxes),
+                Arc::clone(&assertion),
             ),
             inboxes,
             whereabouts,
-            groups: Arc::new(GroupRegistry::new(Arc::clone(&directory), max_groups)),
+            groups: Arc::new(GroupRegistry::new(Arc::clone(&directory), assertion, max_groups)),
             questions: Questions::default(),
             known_bans,
             local,
@@ -209,27 +212,63 @@ impl Router {
         }
     }
 
-    /// The other nodes when the registry last answered.
-    pub(super) fn last_known_nodes(&self) -> Vec<NodeInstance> {
-        self.last_known_nodes.lock().clone()
+    /// The answer to a question to the registry, which is given up `within` this time.
+    pub(super) async fn in_time<T>(
+        within: Duration,
+        question: impl Future<Output = Result<T, DirectoryError>>,
+    ) -> Result<T, DirectoryError> {
+        let late = |_| Err(DirectoryError::Unavailable("the registry did not answer in time".to_owned()));
+        tokio::time::timeout(within, question).await.unwrap_or_else(late)
     }
 
-    /// The other nodes, or what was last known of them and why it may be old. A registry that hangs is given up
-    /// `within` this time.
+    /// These and the other nodes of last known, a node that is among them already left out.
+    pub(super) fn with_last_known(&self, nodes: Vec<NodeInstance>) -> Vec<NodeInstance> {
+        joined(nodes, &self.last_known_nodes.lock())
+    }
+
+    /// The other nodes, or what was last known of them and why it may be old. While the registry is not whole, those last
+    /// known are among them: it may have forgotten them. One that hangs is given up `within` this time.
     pub(super) async fn other_nodes(&self, within: Duration) -> (Vec<NodeInstance>, Option<DirectoryError>) {
-        let late = |_| Err(DirectoryError::Unavailable("the registry did not answer in time".to_owned()));
-        match tokio::time::timeout(within, self.directory.nodes()).await.unwrap_or_else(late) {
-            Ok(records) => {
-                let own = self.own().node;
-                let others: Vec<_> = records
-                    .into_iter()
-                    .filter(|record| record.id != own)
-                    .map(|record| NodeInstance { node: record.id, incarnation: record.incarnation })
-                    .collect();
-                self.last_known_nodes.lock().clone_from(&others);
-                (others, None)
-            }
-            Err(error) => (self.last_known_nodes.lock().clone(), Some(error)),
+        let Roll { records, doubtful } = match Self::in_time(within, self.directory.roll()).await {
+            Ok(roll) => roll,
+            Err(error) => return (self.last_known_nodes.lock().clone(), Some(error)),
+        };
+        let own = self.own().node;
+        let mut others: Vec<_> = records
+            .into_iter()
+            .filter(|record| record.id != own)
+            .map(|record| NodeInstance { node: record.id, incarnation: record.incarnation })
+            .collect();
+        let mut known = self.last_known_nodes.lock();
+        if doubtful {
+            others = joined(others, &known);
         }
+        known.clone_from(&others);
+        drop(known);
+        (others, None)
+    }
+}
+
+/// Two lists of nodes as one, sorted; of a node that is in both, what the first says of it. Pure.
+fn joined(mut nodes: Vec<NodeInstance>, more: &[NodeInstance]) -> Vec<NodeInstance> {
+    let missing = |one: &&NodeInstance| !nodes.iter().any(|known| known.node == one.node);
+    let missing: Vec<_> = more.iter().filter(missing).cloned().collect();
+    nodes.extend(missing);
+    nodes.sort();
+    nodes.dedup();
+    nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_of_two_lists_is_what_the_first_says() {
+        let nodes = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>();
+        let known = nodes(&["a#k.1", "b#k.1", "c#k.1"]);
+        assert_eq!(joined(nodes(&["d#k.1", "b#k.2"]), &known), nodes(&["a#k.1", "b#k.2", "c#k.1", "d#k.1"]));
+        assert_eq!(joined(Vec::new(), &known), known);
+        assert_eq!(joined(nodes(&["b#k.1", "b#k.2"]), &[]), nodes(&["b#k.1", "b#k.2"]));
     }
 }

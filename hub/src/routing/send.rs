@@ -69,7 +69,8 @@ impl Router {
     ) -> Result<Option<Ticket>, SendResult> {
         let Some(message_id) = &message.message_id else { return Ok(None) };
         loop {
-            let known = match self.idempotency.claim(principal, message_id, receiver, Instant::now()) {
+            let known = match self.idempotency.claim(principal, message_id, receiver.as_str(), Instant::now())
+            {
                 Claim::First(ticket) => return Ok(Some(ticket)),
                 Claim::Known(known) => Some(known),
                 Claim::UnderWay(result) => result.await.ok().flatten(),

@@ -22,8 +22,11 @@ const BELIEF: Duration = Duration::from_secs(2);
 pub enum Freshness {
     /// What the node knows is good enough: the first try of a send.
     Known,
-    /// Read afresh: a repeat, because what was known did not work.
+    /// Read afresh: a repeat, because what was known did not work. While the registry is away, the last that was known
+    /// of a user who is here and nowhere else still counts.
     Fresh,
+    /// Only what the registry says counts: who is not found must not be missed.
+    Certain,
 }
 
 /// The other nodes of a user who is connected here.

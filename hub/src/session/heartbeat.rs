@@ -17,7 +17,7 @@ use crate::{
     auth::TOKEN_LEEWAY,
     identity::ConnectionId,
     local::connection::Connection,
-    protocol::{close_reason::CloseReason, server_frame},
+    protocol::{close_reason::CloseReason, millis::whole_millis, server_frame},
 };
 
 /// Parts that are swept one after another, so that no sweep holds a lock for long.
@@ -60,10 +60,6 @@ impl Drop for Watched {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Heartbeat {
     /// A sweep that pings each connection once per `ping_interval`.
     #[must_use]
@@ -77,7 +73,7 @@ impl Heartbeat {
     }
 
     fn now(&self) -> u64 {
-        millis(self.started.elapsed())
+        whole_millis(self.started.elapsed())
     }
 
     /// Watches a connection; `token_expires` is the token's `exp`.
@@ -89,7 +85,7 @@ impl Heartbeat {
     ) -> Watched {
         let now = self.now();
         let token_ends = token_expires.map(|exp| self.token_ends(exp));
-        let next_ping = now.saturating_add(millis(self.ping_interval));
+        let next_ping = now.saturating_add(whole_millis(self.ping_interval));
         let pulse = Arc::new(Pulse::new(connection, next_ping, token_ends));
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         self.shards[shard].lock().insert(pulse.connection.id, Arc::clone(&pulse));
@@ -103,7 +99,7 @@ impl Heartbeat {
 
     fn token_ends(&self, token_expires: SystemTime) -> u64 {
         let left = (token_expires + TOKEN_LEEWAY).duration_since(SystemTime::now()).unwrap_or_default();
-        self.now().saturating_add(millis(left))
+        self.now().saturating_add(whole_millis(left))
     }
 
     /// Sweeps until `shutdown`.
@@ -123,7 +119,7 @@ impl Heartbeat {
 
     fn act(&self, pulse: &Pulse, now: u64) {
         let queue = &pulse.connection.queue;
-        match pulse.check(now, millis(self.ping_interval), millis(TOKEN_WARNING)) {
+        match pulse.check(now, whole_millis(self.ping_interval), whole_millis(TOKEN_WARNING)) {
             Due::Nothing | Due::Ping => {}
             Due::TokenExpiring(left) => {
                 // A queue that is full or closing needs no warning.

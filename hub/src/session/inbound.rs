@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    admission::Admitted, client_groups::ClientGroups, client_sends::ClientSends, rate_limit::RateLimit,
+    admission::Admitted, backend_sends::BackendSends, client_groups::ClientGroups, client_sends::ClientSends,
+    rate_limit::RateLimit,
 };
 use crate::{
     identity::MessageId,
@@ -25,6 +26,7 @@ const BAD_FRAMES: u32 = 10;
 pub struct Inbound {
     sends: ClientSends,
     groups: ClientGroups,
+    backend: BackendSends,
     hot: Arc<Hot>,
     rate: RateLimit,
     bad_in_a_row: u32,
@@ -33,8 +35,8 @@ pub struct Inbound {
 impl Inbound {
     /// Nothing read yet.
     #[must_use]
-    pub fn new(sends: ClientSends, groups: ClientGroups, hot: Arc<Hot>) -> Self {
-        Self { sends, groups, hot, rate: RateLimit::new(Instant::now()), bad_in_a_row: 0 }
+    pub fn new(sends: ClientSends, groups: ClientGroups, backend: BackendSends, hot: Arc<Hot>) -> Self {
+        Self { sends, groups, backend, hot, rate: RateLimit::new(Instant::now()), bad_in_a_row: 0 }
     }
 
     fn within_rate(&mut self) -> bool {
@@ -50,6 +52,7 @@ impl Inbound {
             | Err(BadFrame { message_id, .. }) => message_id.clone(),
             Ok(ClientFrame::Message(frame)) => frame.message.message_id.clone(),
             Ok(ClientFrame::GroupMessage(frame)) => frame.message.message_id.clone(),
+            Ok(ClientFrame::BackendMessage(message)) => message.message_id.clone(),
             Ok(ClientFrame::Membership(wish)) => wish.message_id.clone(),
             Ok(ClientFrame::Ack(ack)) => ack.message_id.clone(),
         };
@@ -98,6 +101,11 @@ impl Inbound {
             }
             Ok(ClientFrame::GroupMessage(frame)) => {
                 if let Err(refused) = self.groups.send(*frame, send_right) {
+                    error(refused.code(), &refused.to_string());
+                }
+            }
+            Ok(ClientFrame::BackendMessage(message)) => {
+                if let Err(refused) = self.backend.accept(*message, send_right) {
                     error(refused.code(), &refused.to_string());
                 }
             }

@@ -7,6 +7,7 @@ pub mod address_seats;
 pub mod admission;
 mod announce;
 pub mod backend;
+pub mod backend_sends;
 pub mod client_address;
 pub mod client_groups;
 pub mod client_sends;

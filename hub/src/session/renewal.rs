@@ -1,9 +1,9 @@
 //! A new token for an open connection.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::{admission::Admitted, handshake::Refusal};
-use crate::protocol::error_code::ErrorCode;
+use crate::protocol::{error_code::ErrorCode, millis::millis_since_epoch};
 
 impl Admitted {
     /// Puts a new token in force, at once and as a whole: what comes next is judged by it alone, and groups that it
@@ -27,13 +27,17 @@ impl Admitted {
             return Err(Refusal::new(ErrorCode::BadRequest, detail));
         }
         // Whose older tokens were revoked must not come back to one of them through a connection that stayed.
-        let since = claims.issued_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        if self.connection.token_issued_at().is_some_and(|in_force| since.as_millis() < u128::from(in_force))
-        {
+        let issued = claims.issued_at.map_or(0, millis_since_epoch);
+        if self.connection.token_issued_at().is_some_and(|in_force| issued < in_force) {
             let detail = "the token was issued before the one that is in force (iat)";
             return Err(Refusal::new(ErrorCode::InvalidToken, detail));
         }
+        let before = self.connection.token_issued_at();
         self.connection.set_token(claims.issued_at);
+        // A revocation that this node has not heard of is the registry's to tell.
+        if self.connection.token_issued_at() != before {
+            self.edge.router.registry().settle_again(&self.connection);
+        }
         self.edge.renew_groups(&self.connection, &claims.grants, &claims.groups);
         self.send_right.replace_grants(claims.grants);
         self.edge.heartbeat.renew(self.watched().pulse(), claims.expires);

@@ -18,6 +18,7 @@ use tokio_tungstenite::{
 
 use super::{
     admission::Admitted,
+    backend_sends::BackendSends,
     client_groups::ClientGroups,
     client_sends::ClientSends,
     client_stream::ClientStream,
@@ -78,13 +79,14 @@ where
     });
     let sends = ClientSends::new(Arc::clone(&edge), Arc::clone(&connection));
     let groups = ClientGroups::new(Arc::clone(&edge), Arc::clone(&connection));
+    let backend = BackendSends::new(Arc::clone(&edge), Arc::clone(&connection));
     // Boxed, both: what a future holds across its steps it holds for ever, once as argument and once as variable.
     let socket =
         Box::pin(WebSocketStream::from_partially_read(heard, leftover, Role::Server, Some(config))).await;
     let mut session = Box::new(Session {
         socket,
         writer: FrameWriter::starting_with(welcome),
-        inbound: Inbound::new(sends, groups, Arc::clone(&edge.hot)),
+        inbound: Inbound::new(sends, groups, backend, Arc::clone(&edge.hot)),
         admitted,
         largest: limit,
         reading: true,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     local::connection_table::ConnectionTable,
     observe::Metrics,
+    protocol::millis::whole_millis,
     routing::{group_registry::GroupRegistry, ports::NodeLoad, router::Router},
 };
 
@@ -80,7 +81,7 @@ impl Readings {
         let (Some((first_at, first)), Some((last_at, last))) = (self.0.front(), self.0.back()) else {
             return 0;
         };
-        let millis = u64::try_from((*last_at - *first_at).as_millis()).unwrap_or(u64::MAX);
+        let millis = whole_millis(*last_at - *first_at);
         let thousandfold = last.saturating_sub(*first).saturating_mul(1000);
         (thousandfold.saturating_add(millis / 2)).checked_div(millis).unwrap_or(0)
     }

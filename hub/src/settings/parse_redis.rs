@@ -15,6 +15,7 @@ struct RedisUrl {
 
 pub(super) fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
     let url = reader.read("WSC_REDIS_URL", redis_url);
+    let mut given = Vec::new();
     let mode = reader
         .read("WSC_REDIS_MODE", |text| match text {
             "standalone" => Ok(RedisMode::Standalone),
@@ -22,6 +23,7 @@ pub(super) fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
             "cluster" => Ok(RedisMode::Cluster),
             _ => Err(format!("expected standalone, sentinel or cluster, found {text:?}")),
         })
+        .inspect(|_| given.push("WSC_REDIS_MODE".to_owned()))
         .unwrap_or(RedisMode::Standalone);
     let master = reader.text("WSC_REDIS_SENTINEL_MASTER");
     match (mode, &master) {
@@ -50,8 +52,19 @@ pub(super) fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
         if path.is_some() && tls_only && url.as_ref().is_some_and(|url| !url.tls) {
             reader.problem(&name, "needs a rediss:// address");
         }
+        if path.is_some() {
+            given.push(name);
+        }
         path
     });
+    given.extend(reader.text("WSC_OWNER").map(|_| "WSC_OWNER".to_owned()));
+    // Whoever sets these believes to have a cluster, and would have lone nodes that do not know of each other.
+    if reader.text("WSC_REDIS_URL").is_none() && !given.is_empty() {
+        reader.problem(
+            "WSC_REDIS_URL",
+            format!("missing, though {} is set: without it the node is alone", given.join(", ")),
+        );
+    }
     if paths[3].is_some() != paths[4].is_some() {
         reader.problem(
             "WSC_REDIS_CERT_FILE",

@@ -176,6 +176,31 @@ fn help_lists_every_setting_and_usage_errors_are_problems() {
 }
 
 #[test]
+fn what_only_a_registry_can_keep_is_not_asked_of_a_node_without_one() {
+    let file = "/etc/hostname";
+    for given in [
+        vec![("WSC_REDIS_MODE", "standalone")],
+        vec![("WSC_REDIS_MODE", "cluster")],
+        vec![("WSC_REDIS_MODE", "sentinel"), ("WSC_REDIS_SENTINEL_MASTER", "chat")],
+        vec![("WSC_REDIS_USERNAME_FILE", file)],
+        vec![("WSC_REDIS_PASSWORD_FILE", file)],
+        vec![("WSC_REDIS_CA_FILE", file)],
+        vec![("WSC_REDIS_CERT_FILE", file), ("WSC_REDIS_KEY_FILE", file)],
+        vec![("WSC_OWNER", "team-a")],
+    ] {
+        let found = problems(&["--dev"], &given);
+        assert!(
+            found.len() == 1 && found[0].starts_with("WSC_REDIS_URL (--redis-url): missing"),
+            "{found:?}"
+        );
+        assert!(found[0].contains(given[0].0), "{found:?}");
+    }
+    // These change nothing about a node that is alone.
+    let harmless = [("WSC_KEY_PREFIX", "chat:"), ("WSC_LEASE", "40s"), ("WSC_ON_REGISTRY_DOWN", "refuse")];
+    assert!(run(&["--dev"], &harmless).unwrap().redis.is_none());
+}
+
+#[test]
 fn each_form_of_redis_has_its_rules() {
     let cluster = run(&["--dev"], &[("WSC_REDIS_MODE", "cluster"), ("WSC_REDIS_URL", "redis://a:1,b")]);
     let cluster = cluster.unwrap().redis.unwrap();

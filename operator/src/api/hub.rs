@@ -53,7 +53,7 @@ pub struct HubSpec {
     /// Origins whose web pages may connect, such as `https://chat.example.com`, or `*` for all. Default: only pages of the host that is
     /// connected to. Clients that are not browsers send no origin and are not affected. At most 64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 512), regex(pattern = r"^(\*|https?://[^/,@\s]+)$")))]
+    #[schemars(length(max = 64), inner(length(max = 512), regex(pattern = r"^(\*|https?://[^/,@\s*?#]+)$")))]
     pub allowed_origins: Vec<String>,
     /// To whom clients may send: `none`, `users`, `groups` or `all`. Default (empty): what the token grants in mode
     /// Token, `all` in mode Trusted.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use http::Method;
 use serde_json::json;
 use wsc_tests::{
     hub_fleet::HubFleet,
@@ -185,4 +186,23 @@ async fn two_prefixes_on_one_redis_never_meet() -> Result<()> {
     assert_eq!(api.send("alice", "x").await?["status"], "offline");
     assert_eq!(api.broadcast("x").await?["nodes_expected"], 1);
     alice.expect_nothing().await
+}
+
+#[tokio::test]
+async fn a_node_that_nobody_hears_has_not_answered_a_kick() -> Result<()> {
+    // It keeps its lease for a while, so the registry still names it.
+    let mut fleet =
+        HubFleet::start_with(2, |o| o.set("WSC_LEASE", "30s").set("WSC_HEARTBEAT_INTERVAL", "2s")).await?;
+    let _bob = fleet.hubs[1].connect("bob").await?;
+    fleet.user_has(0, "bob", 1, Duration::from_secs(10)).await?;
+    fleet.hubs[1].kill().await?;
+    let api = fleet.api(0)?;
+    let kick = api.kick("bob", "out").await?;
+    let member = api.request(Method::PUT, "/v1/groups/room-1/members/bob", None).await?.ok()?;
+    for answer in [&kick, &member] {
+        let nodes = (&answer["nodes_expected"], &answer["nodes_answered"]);
+        assert_eq!(nodes, (&json!(1), &json!(0)), "{answer}");
+    }
+    assert_eq!((&kick["kicked_connections"], &member["connections"]), (&json!(0), &json!(0)));
+    Ok(())
 }

@@ -103,3 +103,20 @@ async fn each_user_of_a_killed_node_is_told_offline_once() -> Result<()> {
     drop(late);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_user_who_was_told_offline_while_the_node_was_paused_is_told_online_again() -> Result<()> {
+    let mut fleet = HubFleet::start_with(2, |options| options.set("WSC_EVENTS", "true")).await?;
+    let mut reader = EventReader::open(fleet.hubs[0].api, API_KEY, None).await?;
+    let mut alice = fleet.hubs[1].connect("alice").await?;
+    reader.until("online", "alice").await?;
+    fleet.hubs[1].process().signal(Signal::STOP)?;
+    reader.until("offline", "alice").await?;
+    fleet.hubs[1].process().signal(Signal::CONT)?;
+    let seen = reader.until("online", "alice").await?;
+    assert!(
+        seen.iter().all(|event| event["type"] != "connected"),
+        "the connection was open all the time: {seen:?}"
+    );
+    alice.expect_nothing().await
+}

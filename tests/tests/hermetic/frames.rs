@@ -151,7 +151,7 @@ async fn a_bad_frame_is_answered_with_code_and_sentence_and_the_connection_goes_
         ("{\"receiver\":\"bob\",\"store\":true}", "not_permitted", "store"),
         ("{\"group\":\"a room\",\"content\":\"x\"}", "bad_request", "group contains ' '"),
         ("{\"message_type\":\"join\"}", "bad_request", "group is missing"),
-        ("{\"receiver\":\"@backend\"}", "bad_request", "not built yet"),
+        ("{\"receiver\":\"@backend\"}", "not_found", "events are off"),
         ("{\"receiver\":\"bob\",\"group\":\"room\"}", "bad_request", "not both"),
     ];
     for (frame, code, word) in cases {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use wsc_tests::{
     hub_fleet::{HEARTBEAT, HubFleet, LEASE},
@@ -388,4 +389,37 @@ async fn many_sends_to_one_group_at_once_arrive_once_each() -> Result<()> {
         client.expect_nothing().await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn while_the_registry_is_filled_again_a_group_send_never_claims_to_be_complete_with_too_few()
+-> Result<()> {
+    let mut fleet = HubFleet::start_with(2, |options| {
+        options.set("WSC_LEASE", "6s").set("WSC_HEARTBEAT_INTERVAL", "500ms")
+    })
+    .await?;
+    fleet.whole().await?;
+    let mut bob = fleet.hubs[1].connect("bob").await?;
+    join(&mut bob, "room-1").await?;
+    sent_until(&fleet, 0, &counted("complete", 1, 1, 1), HEALED).await?;
+
+    // The node with the members cannot say so while it is paused.
+    fleet.hubs[1].process().signal(Signal::STOP)?;
+    redis::cmd("FLUSHALL").exec_async(&mut fleet.redis.connection().await?).await?;
+    let body = json!({"content": "lost?", "options": {"timeout_ms": 100}});
+    for _ in 0..5 {
+        let result = fleet.api(0)?.post(ROOM, &body).await?.ok()?;
+        assert_eq!(counts(&result), counted("partial", 1, 0, 0), "the last known node is asked and counts");
+    }
+    fleet.api(0)?.get("/v1/groups/room-1").await?.problem(503, "registry_unavailable")?;
+    fleet.hubs[1].process().signal(Signal::CONT)?;
+
+    let began = Instant::now();
+    eventually("the group is whole again", Duration::from_secs(20), async || {
+        let result = sent(&fleet, 0, "again").await?;
+        let complete = result["status"] == "complete";
+        assert!(!complete || result["connections"] == 1, "{result} after {:?}", began.elapsed());
+        Ok(Look::when(complete, (), result))
+    })
+    .await
 }

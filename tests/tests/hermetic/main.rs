@@ -2,6 +2,7 @@
 
 mod across_nodes;
 mod api_keys;
+mod backend_messages;
 mod broken_frames;
 mod chat_page;
 mod connecting;
@@ -34,6 +35,7 @@ mod redis_forms;
 mod redis_loss;
 mod redis_rights;
 mod registry;
+mod revocations;
 mod rfc6455;
 mod secrecy;
 mod settings;

@@ -58,6 +58,8 @@ async fn each_wrong_setting_is_named_with_what_to_change() -> Result<()> {
         (trusted().set("WSC_LEASE", "20s"), "WSC_LEASE", "heartbeat"),
         (trusted().set("WSC_LEASE", "61s"), "WSC_LEASE", "60s"),
         (trusted().set("WSC_REDIS_MODE", "ring"), "WSC_REDIS_MODE", "ring"),
+        (trusted().set("WSC_REDIS_MODE", "cluster"), "WSC_REDIS_URL", "WSC_REDIS_MODE is set"),
+        (trusted().set("WSC_OWNER", "team-a"), "WSC_REDIS_URL", "WSC_OWNER is set"),
         (HubOptions::node("n").set("WSC_AUTH_MODE", "proxy"), "WSC_TRUSTED_PROXIES", "WSC_PROXY_USER_HEADER"),
         (
             trusted().set("WSC_REDIS_URL", "redis://127.0.0.1:1").set("WSC_REDIS_PASSWORD_FILE", "/no/file"),

@@ -11,10 +11,19 @@ use tokio_util::sync::CancellationToken;
 use super::{redis_server::RedisServer, test_node::*};
 use crate::{
     cluster::MemoryCluster,
-    identity::{ClientId, ConnectionId, GroupName},
+    identity::{ClientId, ConnectionId, GroupName, NodeInstance},
     local::{connection::Connection, memberships::JoinedBy, outbound_queue::QueueLimits},
-    routing::{group_registry::GroupRegistry, ports::DirectoryError},
+    routing::{
+        assertion::Assertion,
+        group_registry::GroupRegistry,
+        ports::{DirectoryError, GroupNodes},
+    },
 };
+
+/// The nodes with members, whether or not there may be more.
+async fn members(node: &TestNode, group: &GroupName) -> Result<Vec<NodeInstance>, DirectoryError> {
+    node.directory.group_nodes(group).await.map(|nodes| nodes.instances)
+}
 
 fn group(name: &str) -> GroupName {
     GroupName::new(name).unwrap()
@@ -42,10 +51,10 @@ async fn nodes_with_members_are_seen_by_all_and_an_empty_group_leaves_nothing() 
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     let room = group("room-1");
-    assert_eq!(a.directory.group_nodes(&room).await, Ok(Vec::new()));
+    assert_eq!(members(&a, &room).await, Ok(Vec::new()));
     a.directory.set_members(&room, 3).await.unwrap();
     b.directory.set_members(&room, 1).await.unwrap();
-    assert_eq!(b.directory.group_nodes(&room).await, Ok(vec![a.instance(), b.instance()]));
+    assert_eq!(members(&b, &room).await, Ok(vec![a.instance(), b.instance()]));
 
     let hash: HashMap<String, String> = redis.command(&["HGETALL", "t:{g:room-1}:nodes"]).await;
     assert_eq!(hash[&a.instance().to_string()], "3");
@@ -59,7 +68,7 @@ async fn nodes_with_members_are_seen_by_all_and_an_empty_group_leaves_nothing() 
     assert!(newer.parse::<u64>().unwrap() > ver);
 
     a.directory.set_members(&room, 0).await.unwrap();
-    assert_eq!(a.directory.group_nodes(&room).await, Ok(vec![b.instance()]));
+    assert_eq!(members(&a, &room).await, Ok(vec![b.instance()]));
     b.directory.set_members(&room, 0).await.unwrap();
     b.directory.set_members(&room, 0).await.unwrap();
     for key in ["t:{g:room-1}:nodes", &index(&a), &index(&b)] {
@@ -101,10 +110,8 @@ async fn a_dead_nodes_members_vanish_with_its_lease_and_are_swept() {
     a.directory.set_members(&shared, 2).await.unwrap();
     b.kill();
     let killed = std::time::Instant::now();
-    eventually("the dead node has no members", async || {
-        a.directory.group_nodes(&shared).await == Ok(vec![a.instance()])
-    })
-    .await;
+    eventually("the dead node has no members", async || members(&a, &shared).await == Ok(vec![a.instance()]))
+        .await;
     assert!(killed.elapsed() < LEASE + Duration::from_secs(5));
     eventually("the dead node is reaped", async || a.counters.reaped_nodes.get() == 1).await;
     let keys: Vec<String> = redis.command(&["KEYS", "t:*"]).await;
@@ -131,7 +138,11 @@ async fn a_node_that_leaves_takes_its_groups_along() {
 async fn joins_of_a_group_that_is_here_already_cost_no_command_and_numbers_follow() {
     let redis = RedisServer::start(&[]).await;
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
-    let registry = Arc::new(GroupRegistry::new(Arc::clone(&node.directory), 8));
+    let registry = Arc::new(GroupRegistry::new(
+        Arc::clone(&node.directory),
+        Arc::new(Assertion::new(Arc::clone(&node.directory))),
+        8,
+    ));
     let room = group("room-1");
     let first = connection("user-0");
     registry.join(&first, &room, JoinedBy::Grant).unwrap();
@@ -169,10 +180,8 @@ async fn joins_of_a_group_that_is_here_already_cost_no_command_and_numbers_follo
 
     // What Redis loses comes back by itself, under the node's next life.
     redis.command::<()>(&["FLUSHALL"]).await;
-    eventually("the group is there again", async || {
-        node.directory.group_nodes(&room).await == Ok(vec![node.instance()])
-    })
-    .await;
+    eventually("the group is there again", async || members(&node, &room).await == Ok(vec![node.instance()]))
+        .await;
     assert!(field != node.instance().to_string(), "a lost lease ends an incarnation");
 
     for member in crowd[100..].iter().chain([&first]) {
@@ -190,7 +199,11 @@ async fn what_redis_did_not_hear_is_written_when_it_is_back() {
     let mut long = settings("chat-0", Some(redis.settings()));
     long.lease = Duration::from_secs(60);
     let node = TestNode::registered(long).await;
-    let registry = Arc::new(GroupRegistry::new(Arc::clone(&node.directory), 8));
+    let registry = Arc::new(GroupRegistry::new(
+        Arc::clone(&node.directory),
+        Arc::new(Assertion::new(Arc::clone(&node.directory))),
+        8,
+    ));
     let stop = CancellationToken::new();
     let running = {
         let (registry, stop) = (Arc::clone(&registry), stop.clone());
@@ -206,8 +219,8 @@ async fn what_redis_did_not_hear_is_written_when_it_is_back() {
     assert!(matches!(failed, Err(DirectoryError::Unavailable(_))), "{failed:?}");
     assert_eq!(registry.roster().count(&stays), 1, "here the member is a member all the same");
     eventually("redis knows", async || {
-        node.directory.group_nodes(&stays).await == Ok(vec![node.instance()])
-            && node.directory.group_nodes(&goes).await == Ok(Vec::new())
+        members(&node, &stays).await == Ok(vec![node.instance()])
+            && members(&node, &goes).await == Ok(Vec::new())
     })
     .await;
     eventually("nothing is owed", async || registry.unsettled() == 0).await;
@@ -224,9 +237,50 @@ async fn nodes_that_share_a_memory_know_each_others_groups() {
     a.directory.set_members(&room, 1).await.unwrap();
     b.directory.set_members(&room, 2).await.unwrap();
     let (first, second) = (a.instance(), b.instance());
-    assert_eq!(a.directory.group_nodes(&room).await, Ok(vec![first, second.clone()]));
+    assert_eq!(members(&a, &room).await, Ok(vec![first, second.clone()]));
     a.directory.set_members(&room, 0).await.unwrap();
-    assert_eq!(a.directory.group_nodes(&room).await, Ok(vec![second]));
+    assert_eq!(members(&a, &room).await, Ok(vec![second]));
     b.stop().await;
-    assert_eq!(a.directory.group_nodes(&room).await, Ok(Vec::new()));
+    assert_eq!(members(&a, &room).await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn under_a_marker_that_is_lost_there_may_be_more_members_than_are_named() {
+    let redis = RedisServer::start(&[]).await;
+    let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
+    let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
+    b.wait_whole().await;
+    let room = group("room-1");
+    b.directory.set_members(&room, 1).await.unwrap();
+    let whole = GroupNodes { instances: vec![b.instance()], doubtful: false };
+    assert_eq!(a.directory.group_nodes(&room).await, Ok(whole.clone()));
+    redis.command::<()>(&["DEL", "t:{g:room-1}:nodes", "t:registry"]).await;
+    let lost = GroupNodes { instances: Vec::new(), doubtful: true };
+    assert_eq!(a.directory.group_nodes(&room).await, Ok(lost));
+    a.wait_whole().await;
+    b.directory.set_members(&room, 1).await.unwrap();
+    assert_eq!(a.directory.group_nodes(&room).await, Ok(whole), "once all nodes wrote again");
+}
+
+#[tokio::test]
+async fn of_many_users_nobody_is_said_to_be_nowhere_under_a_marker_that_is_lost() {
+    let redis = RedisServer::start(&[]).await;
+    let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
+    let users = [user("alice"), user("bob")];
+    a.connect(&users[0]).await;
+    let doubts = async || {
+        let presences = a.directory.locate_many(&users).await.unwrap();
+        presences.iter().map(|p| (p.connections.len(), p.doubtful)).collect::<Vec<_>>()
+    };
+    assert_eq!(doubts().await, [(1, false), (0, false)]);
+    for lost in ["t:registry", "t:{u:alice}:conn"] {
+        a.wait_whole().await;
+        redis.command::<()>(&["DEL", "t:registry", lost]).await;
+        let alice = if lost == "t:registry" { (1, false) } else { (0, true) };
+        assert_eq!(doubts().await, [alice, (0, true)], "without {lost}");
+        assert!(a.directory.locate(&users[1]).await.is_err(), "as for one user");
+    }
+    // Whoever finds another marker than the expected one has no better knowledge.
+    redis.command::<()>(&["SET", "t:registry", "other 1 -"]).await;
+    assert_eq!(doubts().await[1], (0, true));
 }

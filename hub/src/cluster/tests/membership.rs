@@ -1,6 +1,6 @@
 //! Leases, takeover, loss and return, over a real Redis.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{redis_server::RedisServer, test_node::*};
 use crate::{identity::Incarnation, routing::ports::NodeStatus};
@@ -102,4 +102,34 @@ async fn a_lease_of_another_supersedes_and_never_panics_on_garbage() {
     redis.command::<()>(&["SET", "t:lease:{chat-0}", &other, "PX", "60000"]).await;
     eventually("it is superseded", async || node.registration().superseded).await;
     assert!(!node.registration().registered);
+}
+
+#[tokio::test]
+async fn the_lease_alone_decides_about_life_and_the_rest_is_tried_again() {
+    let redis = RedisServer::start(&[]).await;
+    let mut owned = settings("chat-0", Some(redis.settings()));
+    owned.owner = "team-a/chat".to_owned();
+    let node = TestNode::registered(owned).await;
+    let before = node.registration();
+    // As when the primary that has the set of nodes and the owner fails over: neither can be written.
+    redis.command::<u8>(&["DEL", "t:nodes", "t:owner"]).await;
+    redis.command::<()>(&["SET", "t:nodes", "x"]).await;
+    redis.command::<u8>(&["LPUSH", "t:owner", "x"]).await;
+    eventually("it is noticed", async || node.redis_error() != "up").await;
+    let until = Instant::now() + LEASE * 3;
+    while Instant::now() < until {
+        let now = node.registration();
+        assert!(now.registered && now.instance == before.instance, "{now:?}");
+        assert!(redis.command::<i64>(&["PTTL", "t:lease:{chat-0}"]).await > 0);
+        tokio::time::sleep(INTERVAL / 3).await;
+    }
+    redis.command::<u8>(&["DEL", "t:nodes", "t:owner"]).await;
+    eventually("all is written again", async || node.redis_error() == "up").await;
+    assert_eq!(redis.command::<String>(&["GET", "t:owner"]).await, "team-a/chat");
+    assert_eq!(node.directory.nodes().await.unwrap().len(), 1);
+    assert_eq!(
+        (node.instance(), node.registration().epoch),
+        (before.instance, before.epoch),
+        "nothing was lost"
+    );
 }

@@ -2,6 +2,7 @@
 
 mod bus;
 mod directory;
+mod events;
 mod failure;
 mod groups;
 mod inbox;
