@@ -145,6 +145,7 @@ fn written_result(id: String, took: Duration) -> SendResult {
         total_retries: 0,
         total_duration_ms: whole_millis(took),
         attempts: Vec::new(),
+        offset: None,
         duplicate: false,
         error: None,
     }

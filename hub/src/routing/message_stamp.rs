@@ -3,11 +3,13 @@
 use std::{
     cell::RefCell,
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use time::{OffsetDateTime, macros::format_description};
 use ulid::Ulid;
+
+use crate::protocol::millis::millis_since_epoch;
 
 /// Low bits of the counter: ids of one millisecond. What comes beyond them goes on in the next one.
 const PER_MILLISECOND_BITS: u32 = 20;
@@ -43,9 +45,8 @@ impl MessageIds {
 }
 
 fn millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     // 44 bits reach to the year 2527.
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> PER_MILLISECOND_BITS)
+    millis_since_epoch(at) & (u64::MAX >> PER_MILLISECOND_BITS)
 }
 
 /// Gives `at` as [`rfc3339`] does to `with`. A thread writes the text of one millisecond once.
