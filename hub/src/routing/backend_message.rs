@@ -104,7 +104,7 @@ impl Router {
                         }
                         let result = written_result(id, accepted.elapsed());
                         if let Some(ticket) = ticket {
-                            ticket.settle(&result, Instant::now());
+                            ticket.settle(&result, false, Instant::now());
                         }
                         return Ok(result);
                     }
