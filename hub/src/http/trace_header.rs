@@ -59,6 +59,16 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::observe::current_trace;
+
+    #[test]
+    fn a_request_without_a_trace_costs_no_allocation() {
+        let request =
+            Request::builder().uri("/v1/users/alice/messages").header("host", "hub").body(()).unwrap();
+        let cost = allocation_counter::measure(|| assert!(TracedCall::of(&request).is_none()));
+        assert_eq!(cost.count_total, 0);
+        assert_eq!(allocation_counter::measure(|| assert!(current_trace().is_none())).count_total, 0);
+    }
 
     #[test]
     fn one_header_that_can_be_read_names_the_trace() {
