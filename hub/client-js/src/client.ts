@@ -51,6 +51,8 @@ export interface ClientEvents {
 
 /** Tokens of acknowledgements that are kept while there is no connection. */
 const MAX_TOKENS = 256;
+/** A resumed session may not know yet what was joined or left in the last milliseconds before the connection was lost. */
+const UNSURE_MS = 5000;
 /** Milliseconds until a group that could not be joined is tried again. */
 const REJOIN_MS = 5000;
 /** Longest wait of a timer (31 bits). */
@@ -65,6 +67,8 @@ export class WscClient {
   readonly #outbox;
   readonly #deliveries;
   readonly #wanted: Set<string>;
+  /** Groups that were joined or left, and when. */
+  readonly #changed = new Map<string, number>();
   #state: State = "idle";
   #connection: Connection | undefined;
   #welcome: Welcome | undefined;
@@ -73,6 +77,7 @@ export class WscClient {
   #attempt = 0;
   #failures = 0;
   #onlineSince = 0;
+  #lostAt = 0;
   /** Whether a network that is back may shorten the wait. */
   #mayHurry = false;
   #timer: unknown;
@@ -210,6 +215,7 @@ export class WscClient {
     this.#setState({ state: "online" });
     this.#emit("welcome", welcome);
     if (!welcome.resumed) this.#rejoin(this.#wanted);
+    else this.#repeatChanges();
     this.#sendAcks();
     for (const token of this.#tokens.splice(0)) this.#acknowledge(token);
     this.#outbox.pump();
@@ -221,8 +227,10 @@ export class WscClient {
     // What was written last may not have been read.
     this.#acked = undefined;
     this.#attempt += 1;
-    const lasted = this.#state === "online" && this.#clock.now() - this.#onlineSince >= (this.#options.stableAfterMs ?? 5000);
-    if (lasted) this.#failures = 0;
+    if (this.#state === "online") {
+      this.#lostAt = this.#clock.now();
+      if (this.#lostAt - this.#onlineSince >= (this.#options.stableAfterMs ?? 5000)) this.#failures = 0;
+    }
     const next = verdict(end.code, this.#options.getToken !== undefined);
     const { code, reason, error } = end;
     const why = { code, reason, ...(error && { error }) };
@@ -350,7 +358,8 @@ export class WscClient {
       const id = this.#nextId();
       const frame = JSON.stringify({ message_type: "join", group, message_id: id });
       const options = { timeoutMs: this.#timeoutMs({}), resend: false };
-      this.#outbox.add(id, frame, options, true).catch((cause: WscError) => {
+      const answered = this.#outbox.add(id, frame, options, true);
+      answered.then(() => this.#noteChange(group)).catch((cause: WscError) => {
         // The next connection joins all.
         if (cause.code === "closed" || cause.code === "connection_lost") return;
         this.#fail(new WscError(cause.code, `cannot join ${group}: ${cause.message}`, { group, cause }));
@@ -366,10 +375,29 @@ export class WscClient {
     if (this.#state === "online") this.#rejoin([...groups].filter((group) => this.#wanted.has(group)));
   }
 
-  #changeGroup(message_type: "join" | "leave", group: string, options: SendOptions): Promise<Result> {
+  /** What the session may not have noted: joins and leaves from shortly before the connection was lost. */
+  #repeatChanges(): void {
+    const recent = [...this.#changed].filter(([, at]) => this.#lostAt - at < UNSURE_MS).map(([group]) => group);
+    this.#changed.clear();
+    this.#rejoin(recent.filter((group) => this.#wanted.has(group)));
+    for (const group of recent.filter((group) => !this.#wanted.has(group))) {
+      // Should this be lost, the next connect shows it again.
+      this.leave(group).catch(() => undefined);
+    }
+  }
+
+  async #changeGroup(message_type: "join" | "leave", group: string, options: SendOptions): Promise<Result> {
     const message_id = this.#nextId();
     // Doing it twice is as good as once.
-    return this.#enqueue(message_id, { message_type, group, message_id }, { resend: true, ...options });
+    const result = await this.#enqueue(message_id, { message_type, group, message_id }, { resend: true, ...options });
+    this.#noteChange(group);
+    return result;
+  }
+
+  #noteChange(group: string): void {
+    const now = this.#clock.now();
+    for (const [old, at] of this.#changed) if (now - at >= UNSURE_MS) this.#changed.delete(old);
+    this.#changed.set(group, now);
   }
 
   async #enqueue(id: string, frame: object, options: SendOptions): Promise<Result> {

@@ -214,6 +214,7 @@ test("groups are joined, and joined again after a reconnect that did not resume;
     await socket.frame({ message_type: "result", message_id, status: "complete" });
   }
   assert.equal((await joined).status, "complete");
+  await bench.clock.advance(5000);
   await socket.end(1006);
   await (await bench.back({ resumed: true })).end(1006);
   assert.deepEqual(frames(), [], "resumed: the hub kept them");
@@ -226,6 +227,29 @@ test("groups are joined, and joined again after a reconnect that did not resume;
   assert.deepEqual(bench.client.groups, ["lobby"]);
   assert.equal(frames().filter((frame) => frame === "join room-1").length, 0);
   assert.ok(frames().includes("leave room-1"), "its result was lost, so it is sent again");
+});
+
+test("a resumed session may have missed the last changes of groups: those of its last five seconds are repeated", async () => {
+  const bench = new Bench();
+  const socket = await bench.online();
+  const answer = async () => {
+    const [last] = socket.sent.filter(({ group }) => group).slice(-1);
+    await socket.frame({ message_type: "result", message_id: last?.message_id, status: "complete" });
+  };
+  void bench.client.join("old");
+  await answer();
+  await bench.clock.advance(4000);
+  void bench.client.join("left");
+  await answer();
+  void bench.client.leave("left");
+  await answer();
+  await bench.clock.advance(1000);
+  void bench.client.join("new");
+  await answer();
+  await socket.end(1006);
+  const next = await bench.back({ resumed: true });
+  const frames = next.sent.filter(({ group }) => group).map(({ message_type, group }) => `${message_type} ${group}`);
+  assert.deepEqual(frames.sort(), ["join new", "leave left"]);
 });
 
 test("a group that may not be joined again is told and forgotten, one that cannot be for now is tried again", async () => {
