@@ -16,6 +16,8 @@
 pub mod app;
 pub mod auth;
 pub mod cluster;
+#[cfg(test)]
+mod fault;
 pub mod http;
 pub mod identity;
 pub mod local;

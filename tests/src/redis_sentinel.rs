@@ -1,6 +1,6 @@
 //! A primary, two replicas and three Sentinels, all real `redis-server` processes on loopback.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::process::Command;
@@ -27,6 +27,7 @@ const SENTINELS: usize = 3;
 pub struct RedisSentinel {
     /// The first is the primary at the beginning.
     pub servers: Vec<RedisServer>,
+    scheme: &'static str,
     sentinels: Vec<(u16, ChildProcess)>,
     folder: ScratchDir,
 }
@@ -37,19 +38,38 @@ impl RedisSentinel {
     /// # Errors
     /// When `redis-server` is missing or they do not find each other within 20 s.
     pub async fn start(password: &str, sentinels_too: bool) -> Result<Self> {
+        Self::start_in(password, sentinels_too, None).await
+    }
+
+    /// The same where all speak TLS with each other and with hubs, with the certificates of
+    /// [`crate::redis_server::make_certificates`] in `certificates`; the Sentinels speak nothing else and ask for the password
+    /// too.
+    ///
+    /// # Errors
+    /// As [`RedisSentinel::start`].
+    pub async fn start_with_tls(password: &str, certificates: &Path) -> Result<Self> {
+        Self::start_in(password, true, Some(certificates)).await
+    }
+
+    async fn start_in(password: &str, sentinels_too: bool, certificates: Option<&Path>) -> Result<Self> {
         let options = || {
-            RedisOptions::default()
+            let options = RedisOptions::default()
                 .password(password)
                 .config(&format!("masterauth {password}"))
-                .config("repl-diskless-sync-delay 0")
+                .config("repl-diskless-sync-delay 0");
+            match certificates {
+                Some(folder) => options.tls_beside(folder),
+                None => options,
+            }
         };
         let mut servers = vec![RedisServer::start(options()).await?];
-        let primary = servers[0].port();
+        let primary = servers[0].hub_port();
         for _ in 1..SERVERS {
             let replica = options().config(&format!("replicaof 127.0.0.1 {primary}"));
             servers.push(RedisServer::start(replica).await?);
         }
-        let mut fleet = Self { servers, sentinels: Vec::new(), folder: ScratchDir::new("sentinel")? };
+        let scheme = servers[0].scheme();
+        let mut fleet = Self { servers, scheme, sentinels: Vec::new(), folder: ScratchDir::new("sentinel")? };
         for number in 0..SENTINELS {
             let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
             let own = if sentinels_too {
@@ -57,8 +77,19 @@ impl RedisSentinel {
             } else {
                 String::new()
             };
+            let listen = match certificates {
+                None => format!("port {port}\n"),
+                Some(folder) => {
+                    let folder = folder.display();
+                    format!(
+                        "port 0\ntls-port {port}\ntls-auth-clients no\ntls-replication yes\n\
+                         tls-cert-file {folder}/server.crt\ntls-key-file {folder}/server.key\n\
+                         tls-ca-cert-file {folder}/ca.crt\n"
+                    )
+                }
+            };
             let text = format!(
-                "port {port}\nbind 127.0.0.1\ndaemonize no\n{own}\
+                "{listen}bind 127.0.0.1\ndaemonize no\n{own}\
                  sentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
                  sentinel auth-pass {MASTER} {password}\n\
                  sentinel down-after-milliseconds {MASTER} 1000\n\
@@ -89,7 +120,7 @@ impl RedisSentinel {
     #[must_use]
     pub fn url(&self) -> String {
         let list: Vec<String> = self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        format!("redis://{}", list.join(","))
+        format!("{}://{}", self.scheme, list.join(","))
     }
 
     /// The place among the servers of the one that says it is the primary.

@@ -17,6 +17,9 @@ use crate::{
 /// How long a lease that was seen is believed in. A node that dies is seen within its lease and this.
 const BELIEF: Duration = Duration::from_secs(1);
 
+/// A dead instance that is met again and again is listed once in this time.
+const LIST_AGAIN: Duration = Duration::from_secs(30);
+
 /// What a lease says about one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lease {
@@ -52,11 +55,13 @@ pub(super) struct LeaseView {
     keys: KeySpace,
     standing: Arc<Standing>,
     seen: Mutex<HashMap<NodeInstance, Instant>>,
+    /// Dead instances that were met lately. As many as died lately.
+    listed_again: Mutex<HashMap<NodeInstance, Instant>>,
 }
 
 impl LeaseView {
     pub(super) fn new(link: Arc<RedisLink>, keys: KeySpace, standing: Arc<Standing>) -> Self {
-        Self { link, keys, standing, seen: Mutex::default() }
+        Self { link, keys, standing, seen: Mutex::default(), listed_again: Mutex::default() }
     }
 
     /// The standing of this node.
@@ -86,6 +91,8 @@ impl LeaseView {
             return Ok(live);
         }
         let leases = self.read(&asked).await?;
+        let gone = asked.iter().zip(&leases).filter(|(_, lease)| **lease == Lease::NotHeld);
+        self.list_again(gone.map(|(instance, _)| instance.clone()).collect()).await;
         let mut seen = self.seen.lock();
         seen.retain(|_, until| *until > now);
         for (instance, lease) in asked.into_iter().zip(leases) {
@@ -97,6 +104,26 @@ impl LeaseView {
             live.insert(instance);
         }
         Ok(live)
+    }
+
+    /// An instance that died between a loss of Redis and its next heartbeat has entries and is in no list: whoever comes
+    /// upon it lists it, so that it is swept.
+    async fn list_again(&self, mut gone: Vec<NodeInstance>) {
+        let now = Instant::now();
+        {
+            let mut listed = self.listed_again.lock();
+            listed.retain(|_, at| now.saturating_duration_since(*at) < LIST_AGAIN);
+            gone.retain(|instance| listed.insert(instance.clone(), now).is_none());
+        }
+        if !gone.is_empty() {
+            let mut add = redis::cmd("SADD");
+            add.arg(self.keys.nodes());
+            for instance in &gone {
+                add.arg(instance.to_string());
+            }
+            // Whoever comes upon it next does it otherwise.
+            let _ = self.link.command::<()>(&add).await;
+        }
     }
 
     /// The lease of each instance.

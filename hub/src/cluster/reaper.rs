@@ -22,6 +22,8 @@ use super::{
     scripts,
     standing::Standing,
 };
+#[cfg(test)]
+use crate::fault::{self, Fault};
 use crate::{
     identity::{NodeInstance, UserId},
     protocol::{
@@ -101,7 +103,10 @@ impl Reaper {
         let leases = self.leases.read(&listed).await?;
         let own = self.standing.instance();
         for (instance, lease) in listed.iter().zip(leases) {
-            if lease == Lease::NotHeld && *instance != own && self.standing.steady(Instant::now()) {
+            let dead = lease == Lease::NotHeld;
+            #[cfg(test)]
+            let dead = dead || self.missed_a_heartbeat(&lease);
+            if dead && *instance != own && self.standing.steady(Instant::now()) {
                 // One that cannot be swept must not keep the others from it.
                 if let Err(error) = self.reap(instance, &own).await {
                     tracing::warn!(%instance, %error, "sweeping a dead node stopped, will be tried again");
@@ -109,6 +114,12 @@ impl Reaper {
             }
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    fn missed_a_heartbeat(&self, lease: &Lease) -> bool {
+        let late = self.interval * 9 / 4;
+        fault::is(Fault::ReapedTooEarly) && matches!(lease, Lease::Held(_, left) if *left < late)
     }
 
     async fn reap(&self, dead: &NodeInstance, own: &NodeInstance) -> Result<(), RegistryError> {
@@ -189,6 +200,13 @@ impl Reaper {
                     Swept::TellFirst(user, ver) => users.push((user, Some(ver))),
                 }
             }
+            #[cfg(test)]
+            if fault::is(Fault::EventAfterIndex) && !users.is_empty() {
+                let names: Vec<_> = users.iter().map(|(user, _)| user.as_str()).collect();
+                let mut done = redis::cmd("SREM");
+                done.arg(self.keys.user_index(instance)).arg(names);
+                self.link.command::<()>(&done).await.map_err(|f| f.error)?;
+            }
             if let Some(events) = &self.events {
                 let at = rfc3339(SystemTime::now());
                 let offline = |(user, ver): &(UserId, Option<u64>)| {
@@ -214,7 +232,10 @@ impl Reaper {
             (Some(_), Some(ver)) => ver.to_string(),
         };
         let mut script = scripts::SWEEP.key(self.keys.connections(&user));
-        script.arg(told).arg(field_prefix(instance));
+        let fields = field_prefix(instance);
+        #[cfg(test)]
+        let fields = if fault::is(Fault::SweepOfEveryLife) { format!("{}#", instance.node) } else { fields };
+        script.arg(told).arg(fields);
         let (gone, ver, left): (i64, u64, Vec<String>) =
             self.link.script(&script).await.map_err(|f| f.error)?;
         Ok(if gone < 0 {

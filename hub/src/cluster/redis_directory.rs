@@ -25,6 +25,8 @@ use super::{
     standing::Standing,
     wholeness::Wholeness,
 };
+#[cfg(test)]
+use crate::fault::{self, Fault};
 use crate::{
     identity::{ConnectionId, GroupName, NodeInstance, UserId},
     routing::ports::{
@@ -128,15 +130,18 @@ impl RedisDirectory {
         let own = field(&instance, record.connection);
         let mut index = redis::cmd("SADD");
         index.arg(self.keys.user_index(&instance)).arg(record.user.as_str());
+        #[cfg(test)]
+        if fault::is(Fault::NoIndexOnConnect) {
+            index = redis::cmd("PING");
+        }
         // Who lives is asked only when there seem to be too many.
         let mut dead: Option<Vec<String>> = None;
         loop {
+            let ban = self.keys.ban(&record.user);
+            #[cfg(test)]
+            let ban = if fault::is(Fault::BanNotChecked) { format!("{ban}:none") } else { ban };
             let mut script = scripts::CONNECT.key(self.keys.connections(&record.user));
-            script
-                .key(self.keys.ban(&record.user))
-                .key(self.keys.revoked(&record.user))
-                .arg(&own)
-                .arg(&entry);
+            script.key(ban).key(self.keys.revoked(&record.user)).arg(&own).arg(&entry);
             script.arg(record.token_issued_at.map_or_else(String::new, |at| at.to_string()));
             script.arg(self.login.most).arg(if self.login.reject { "reject" } else { "close_oldest" });
             script.arg(u8::from(dead.is_some())).arg(dead.as_deref().unwrap_or_default());
@@ -150,10 +155,17 @@ impl RedisDirectory {
                     return self.connected(UserHash::parse(&record.user, &pairs), changed, &record).await;
                 }
                 ConnectAnswer::Banned(Ban { until, reason }) => {
-                    return Err(DirectoryError::Banned { until, reason });
+                    return self
+                        .refused(&instance, &record.user, DirectoryError::Banned { until, reason })
+                        .await;
                 }
-                ConnectAnswer::Revoked(before) => return Err(DirectoryError::Revoked { before }),
-                ConnectAnswer::TooMany => return Err(DirectoryError::TooMany(self.login.most)),
+                ConnectAnswer::Revoked(before) => {
+                    return self.refused(&instance, &record.user, DirectoryError::Revoked { before }).await;
+                }
+                ConnectAnswer::TooMany => {
+                    let error = DirectoryError::TooMany(self.login.most);
+                    return self.refused(&instance, &record.user, error).await;
+                }
                 ConnectAnswer::WhoLives(_) if dead.is_some() => {
                     let why = "other: the connect script asks again who lives".to_owned();
                     return Err(DirectoryError::Unavailable(why));
@@ -166,6 +178,28 @@ impl RedisDirectory {
                 }
             }
         }
+    }
+
+    /// The index was written for nothing, unless the user has another entry of this instance. The caller holds the
+    /// user's slot.
+    async fn refused(
+        &self,
+        instance: &NodeInstance,
+        user: &UserId,
+        error: DirectoryError,
+    ) -> Result<Connected, DirectoryError> {
+        let mut names = redis::cmd("HKEYS");
+        names.arg(self.keys.connections(user));
+        // What fails leaves an index entry too many, as a crash would.
+        if let Ok(names) = self.link.command::<Vec<String>>(&names).await {
+            let own = field_prefix(instance);
+            if !names.iter().any(|name| name.starts_with(&own)) {
+                let mut index = redis::cmd("SREM");
+                index.arg(self.keys.user_index(instance)).arg(user.as_str());
+                let _ = self.link.command::<()>(&index).await;
+            }
+        }
+        Err(error)
     }
 
     async fn connected(
@@ -221,11 +255,23 @@ impl RedisDirectory {
         connection: ConnectionId,
     ) -> Result<UserNodes, DirectoryError> {
         let _slot = self.slot(user).lock().await;
+        #[cfg(test)]
+        if fault::is(Fault::IndexRemovedFirst) {
+            let mut index = redis::cmd("SREM");
+            index.arg(self.keys.user_index(instance)).arg(user.as_str());
+            self.link.command::<()>(&index).await?;
+        }
         let mut script = scripts::DISCONNECT.key(self.keys.connections(user));
         script.arg(field(instance, connection)).arg(field_prefix(instance));
         let (left_here, ver, fields): (i64, u64, Vec<String>) = self.link.script(&script).await?;
         if left_here <= 0 {
             let mut index = redis::cmd("SREM");
+            index.arg(self.keys.user_index(instance)).arg(user.as_str());
+            self.link.command::<()>(&index).await?;
+        }
+        #[cfg(test)]
+        if left_here > 0 && fault::is(Fault::IndexRemovedFirst) {
+            let mut index = redis::cmd("SADD");
             index.arg(self.keys.user_index(instance)).arg(user.as_str());
             self.link.command::<()>(&index).await?;
         }
@@ -258,6 +304,10 @@ impl Directory for RedisDirectory {
         connection: ConnectionId,
     ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>> {
         async move {
+            #[cfg(test)]
+            if fault::is(Fault::DisconnectNotWritten) {
+                return Ok(UserNodes::default());
+            }
             let instance = self.standing.instance();
             let removed = match self.instance() {
                 Ok(_) => self.remove(&instance, user, connection).await,

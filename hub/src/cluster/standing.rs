@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::registry_error::RegistryError;
+#[cfg(test)]
+use crate::fault::{self, Fault};
 use crate::{
     identity::NodeInstance,
     routing::ports::{RedisState, Registration},
@@ -190,7 +192,13 @@ impl Standing {
                 ended = Some(registration.instance.clone());
                 registration.registered = false;
                 registration.lease_expires = None;
-                registration.instance.incarnation = registration.instance.incarnation.next();
+                let next = registration.instance.incarnation.next();
+                #[cfg(test)]
+                let next = match fault::is(Fault::LapsedLifeKept) {
+                    true => registration.instance.incarnation.clone(),
+                    false => next,
+                };
+                registration.instance.incarnation = next;
             }
             ended.is_some()
         });

@@ -7,6 +7,8 @@ pub mod envelope;
 pub mod envelope_batch;
 pub mod error_code;
 pub mod event;
+#[cfg(test)]
+mod golden_batches;
 pub mod group_answer;
 pub mod group_payload;
 pub mod inbox_offset;

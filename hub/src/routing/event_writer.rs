@@ -132,6 +132,11 @@ impl EventWriter {
         Ok(written)
     }
 
+    /// Counts an event that was lost before it could be handed over.
+    pub(super) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Events written since the start.
     #[must_use]
     pub fn written(&self) -> u64 {

@@ -10,6 +10,8 @@ use super::{
     ports::{Ban, DirectoryError, Handling},
     router::{Router, rfc3339},
 };
+#[cfg(test)]
+use crate::fault::{self, Fault};
 use crate::{
     identity::{NodeInstance, UserId},
     local::fan_out,
@@ -47,6 +49,11 @@ impl Router {
             .ban
             .and_then(|length| SystemTime::now().checked_add(length))
             .map(|until| Ban { until, reason: request.reason.clone() });
+        #[cfg(test)]
+        let too_early = match fault::is(Fault::HashReadBeforeBan) {
+            true => Some(self.audience(user).await),
+            false => None,
+        };
         if let Some(ban) = &ban {
             self.set_ban(user, Some(ban)).await?;
         }
@@ -56,6 +63,8 @@ impl Router {
             .then(|| server_frame::kick_out(&request.message, &request.reason, banned_until.as_deref()));
         // The hash is read before anything is closed: closing takes entries out of it.
         let audience = self.audience(user).await;
+        #[cfg(test)]
+        let audience = too_early.unwrap_or(audience);
         let reason = CloseReason::Kicked(request.reason.clone());
         let local = fan_out::close_user(&self.local, user, notice.as_ref(), &reason);
         let kick = Kick { reason: request.reason.clone(), notice: notice.map(|frame| frame.bytes().clone()) };

@@ -19,6 +19,7 @@ pub mod kick;
 pub mod known_bans;
 pub mod membership;
 pub mod message_stamp;
+mod offline_news;
 pub mod ports;
 pub mod registry;
 pub mod retry;

@@ -17,10 +17,13 @@ use super::{
     event_writer::EventWriter,
     inbox_desk::InboxDesk,
     known_bans::KnownBans,
+    offline_news::OfflineNews,
     ports::{Ban, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, UserNodes},
     router::rfc3339,
     whereabouts::Whereabouts,
 };
+#[cfg(test)]
+use crate::fault::{self, Fault};
 use crate::{
     identity::{ConnectionId, NodeId, NodeInstance, UserId},
     local::{connection::Connection, connection_table::ConnectionTable},
@@ -106,6 +109,7 @@ pub struct Registry {
     slots: Box<[tokio::sync::Mutex<()>]>,
     hasher: std::collections::hash_map::RandomState,
     unsettled: Mutex<HashMap<ConnectionId, Subject>>,
+    offline_news: OfflineNews,
     unsettled_added: Notify,
 }
 
@@ -134,6 +138,7 @@ impl Registry {
             slots: (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: std::collections::hash_map::RandomState::new(),
             unsettled: Mutex::default(),
+            offline_news: OfflineNews::default(),
             unsettled_added: Notify::new(),
         }
     }
@@ -229,16 +234,20 @@ impl Registry {
                     Err(error)
                 }
             },
-            None => self.directory.disconnect(user, id).await.map(|nodes| {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-                if let Some(ver) = offline_since(&nodes, listed, now_us) {
-                    self.announce(|node, at| Event::offline(user, ver, node, at, None));
+            None => match self.directory.disconnect(user, id).await {
+                Ok(nodes) => {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                    let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+                    if let Some(ver) = offline_since(&nodes, listed, now_us) {
+                        self.went_offline(user, ver).await;
+                    }
+                    if !nodes.unknown {
+                        self.learn(user, nodes, hearing, true);
+                    }
+                    Ok(())
                 }
-                if !nodes.unknown {
-                    self.learn(user, nodes, hearing, true);
-                }
-            }),
+                Err(error) => Err(error),
+            },
         };
         let mut unsettled = self.unsettled.lock();
         if matches!(outcome, Err(DirectoryError::Unavailable(_))) {
@@ -273,6 +282,10 @@ impl Registry {
         if connected.replaced.is_empty() {
             return;
         }
+        #[cfg(test)]
+        if fault::is(Fault::VictimsNotClosed) {
+            return;
+        }
         let own = self.directory.registration().borrow().instance.node.clone();
         let mut by_node: BTreeMap<&NodeInstance, Vec<ConnectionId>> = BTreeMap::new();
         for replaced in &connected.replaced {
@@ -299,6 +312,30 @@ impl Registry {
         if let Some(events) = &self.events {
             let node = self.directory.registration().borrow().instance.node.clone();
             events.emit(&event(&node, rfc3339(SystemTime::now())));
+        }
+    }
+
+    async fn went_offline(&self, user: &UserId, ver: u64) {
+        let Some(events) = &self.events else { return };
+        if self.offline_news.note(user, ver) {
+            self.tell_offline(std::slice::from_ref(user)).await;
+        } else {
+            events.count_dropped();
+        }
+    }
+
+    /// Tells that users are offline who had no connection left, as soon as the registry is known to be whole: one that
+    /// lost its data does not know who else is there.
+    async fn tell_offline(&self, users: &[UserId]) {
+        let Ok(presences) = self.directory.locate_many(users).await else { return };
+        for (user, presence) in users.iter().zip(presences) {
+            if presence.doubtful && presence.connections.is_empty() {
+                continue;
+            }
+            // One who is back was told online, or will be told offline by whoever ends the last connection.
+            if let Some(ver) = self.offline_news.take(user).filter(|_| presence.connections.is_empty()) {
+                self.announce(|node, at| Event::offline(user, ver, node, at, None));
+            }
         }
     }
 
@@ -355,6 +392,11 @@ impl Registry {
                 heard = hearing;
                 self.inboxes.look(&self.local.all()).await;
             }
+            if registered && !self.offline_news.is_empty() {
+                for users in self.offline_news.users().chunks(ASSERTIONS_IN_FLIGHT) {
+                    self.tell_offline(users).await;
+                }
+            }
             let mut waiting = !self.unsettled.lock().is_empty();
             if registered && waiting {
                 let unsettled: Vec<_> = self.unsettled.lock().values().cloned().collect();
@@ -369,7 +411,7 @@ impl Registry {
                 () = shutdown.cancelled() => return,
                 changed = registration.changed() => if changed.is_err() { return },
                 () = self.unsettled_added.notified(), if !waiting => {}
-                () = tokio::time::sleep(RETRY_PAUSE), if waiting => {}
+                () = tokio::time::sleep(RETRY_PAUSE), if waiting || !self.offline_news.is_empty() => {}
                 _ = ticks.tick() => {
                     shard = (shard + 1) % shards.max(1);
                     let part: Vec<_> = self.local.of_shard(shard).iter().map(|c| Subject::of(c)).collect();

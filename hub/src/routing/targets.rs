@@ -94,6 +94,18 @@ impl Router {
         Knowledge { believed, only_here }
     }
 
+    /// The other nodes of a user as far as they are known without asking.
+    #[cfg(test)]
+    pub(crate) fn known_nodes(&self, user: &UserId) -> Option<Vec<NodeInstance>> {
+        self.whereabouts.known(user, self.registration.borrow().hearing, Instant::now())
+    }
+
+    /// The node's standing, as it changes.
+    #[cfg(test)]
+    pub(crate) fn registry_state(&self) -> tokio::sync::watch::Receiver<crate::routing::ports::Registration> {
+        self.registration.clone()
+    }
+
     /// The other nodes where a user is. With [`Freshness::Known`] a user whose nodes are known here costs no question
     /// to the registry. A registry that hangs is given up `within` this time.
     pub(super) async fn targets(&self, user: &UserId, freshness: Freshness, within: Duration) -> Targets {

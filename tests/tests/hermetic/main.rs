@@ -38,6 +38,7 @@ mod registry;
 mod revocations;
 mod rfc6455;
 mod secrecy;
+mod sentinel_tls;
 mod settings;
 mod shutdown;
 mod slow_readers;

@@ -2,11 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use super::{redis_server::RedisServer, test_node::*};
+use super::{
+    redis_cluster::{TestRedis, over_every_redis},
+    redis_server::RedisServer,
+    test_node::*,
+};
 use crate::{
     protocol::envelope::{Kind, ReportStatus},
     routing::ports::{Answer, BusError},
 };
+
+over_every_redis! {
+    a_request_is_answered_by_the_other_node_at_once_or_later,
+    many_requests_keep_their_order_and_each_gets_its_own_answer,
+    a_broadcast_collects_the_answers_of_others_and_skips_oneself,
+    a_node_nobody_listens_for_is_gone_at_once,
+}
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -14,9 +25,7 @@ fn done(count: u32) -> Answer {
     Answer { status: ReportStatus::Done, count }
 }
 
-#[tokio::test]
-async fn a_request_is_answered_by_the_other_node_at_once_or_later() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_request_is_answered_by_the_other_node_at_once_or_later(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     let deliver = a.bus.request(&b.instance(), envelope(Kind::Deliver, 1, "alice"), TIMEOUT);
@@ -28,9 +37,7 @@ async fn a_request_is_answered_by_the_other_node_at_once_or_later() {
     assert!(a.received.numbers().is_empty());
 }
 
-#[tokio::test]
-async fn many_requests_keep_their_order_and_each_gets_its_own_answer() {
-    let redis = RedisServer::start(&[]).await;
+async fn many_requests_keep_their_order_and_each_gets_its_own_answer(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     let waits: Vec<_> = (0..5000)
@@ -48,9 +55,7 @@ async fn many_requests_keep_their_order_and_each_gets_its_own_answer() {
     assert_eq!((b.counters.gaps.get(), b.counters.malformed.get()), (0, 0));
 }
 
-#[tokio::test]
-async fn a_broadcast_collects_the_answers_of_others_and_skips_oneself() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_broadcast_collects_the_answers_of_others_and_skips_oneself(redis: TestRedis) {
     let mut nodes = Vec::new();
     for name in ["chat-0", "chat-1", "chat-2"] {
         nodes.push(TestNode::registered(settings(name, Some(redis.settings()))).await);
@@ -78,9 +83,7 @@ async fn a_broadcast_collects_the_answers_of_others_and_skips_oneself() {
     eventually("all heard all", async || nodes[2].received.numbers() == [9, 10, 11]).await;
 }
 
-#[tokio::test]
-async fn a_node_nobody_listens_for_is_gone_at_once() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_node_nobody_listens_for_is_gone_at_once(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let nobody: crate::identity::NodeInstance = "chat-9#gone.1".parse().unwrap();
     let began = Instant::now();

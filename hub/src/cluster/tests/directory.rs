@@ -2,12 +2,21 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{redis_server::RedisServer, test_node::*};
+use super::{
+    redis_cluster::{TestRedis, over_every_redis},
+    redis_server::RedisServer,
+    test_node::*,
+};
 use crate::routing::ports::DirectoryError;
 
-#[tokio::test]
-async fn two_nodes_see_each_other_and_each_others_users() {
-    let redis = RedisServer::start(&[]).await;
+over_every_redis! {
+    two_nodes_see_each_other_and_each_others_users,
+    the_hash_holds_what_the_contract_says,
+    a_banned_user_is_refused_and_nothing_is_written,
+    a_dead_nodes_users_vanish_with_its_lease_and_are_reaped,
+}
+
+async fn two_nodes_see_each_other_and_each_others_users(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     let nodes = a.directory.nodes().await.unwrap();
@@ -41,9 +50,7 @@ async fn two_nodes_see_each_other_and_each_others_users() {
     assert_eq!(redis.command::<u8>(&["EXISTS", &index]).await, 0);
 }
 
-#[tokio::test]
-async fn the_hash_holds_what_the_contract_says() {
-    let redis = RedisServer::start(&[]).await;
+async fn the_hash_holds_what_the_contract_says(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let alice = user("alice");
     let record = record(&alice);
@@ -71,9 +78,7 @@ async fn the_hash_holds_what_the_contract_says() {
     assert!(healed.ver > written.ver);
 }
 
-#[tokio::test]
-async fn a_banned_user_is_refused_and_nothing_is_written() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_banned_user_is_refused_and_nothing_is_written(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let ban = r#"{"until":1732356000000,"reason":"spam"}"#;
     redis.command::<()>(&["SET", "t:{u:alice}:ban", ban, "PX", "60000"]).await;
@@ -83,9 +88,7 @@ async fn a_banned_user_is_refused_and_nothing_is_written() {
     assert_eq!(redis.command::<u8>(&["EXISTS", "t:{u:alice}:conn"]).await, 0);
 }
 
-#[tokio::test]
-async fn a_dead_nodes_users_vanish_with_its_lease_and_are_reaped() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_dead_nodes_users_vanish_with_its_lease_and_are_reaped(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     let users: Vec<_> = (0..450).map(|n| user(&format!("user-{n}"))).collect();

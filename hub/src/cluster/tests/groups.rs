@@ -8,7 +8,11 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{redis_server::RedisServer, test_node::*};
+use super::{
+    redis_cluster::{TestRedis, over_every_redis},
+    redis_server::RedisServer,
+    test_node::*,
+};
 use crate::{
     cluster::MemoryCluster,
     identity::{ClientId, ConnectionId, GroupName, NodeInstance},
@@ -19,6 +23,12 @@ use crate::{
         ports::{DirectoryError, GroupNodes},
     },
 };
+
+over_every_redis! {
+    nodes_with_members_are_seen_by_all_and_an_empty_group_leaves_nothing,
+    the_index_is_written_before_the_hash_and_removed_after_it,
+    a_dead_nodes_members_vanish_with_its_lease_and_are_swept,
+}
 
 /// The nodes with members, whether or not there may be more.
 async fn members(node: &TestNode, group: &GroupName) -> Result<Vec<NodeInstance>, DirectoryError> {
@@ -45,9 +55,7 @@ fn index(node: &TestNode) -> String {
     format!("t:idx:{{{}}}:{}:groups", instance.node, instance.incarnation)
 }
 
-#[tokio::test]
-async fn nodes_with_members_are_seen_by_all_and_an_empty_group_leaves_nothing() {
-    let redis = RedisServer::start(&[]).await;
+async fn nodes_with_members_are_seen_by_all_and_an_empty_group_leaves_nothing(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     let room = group("room-1");
@@ -76,9 +84,7 @@ async fn nodes_with_members_are_seen_by_all_and_an_empty_group_leaves_nothing() 
     }
 }
 
-#[tokio::test]
-async fn the_index_is_written_before_the_hash_and_removed_after_it() {
-    let redis = RedisServer::start(&[]).await;
+async fn the_index_is_written_before_the_hash_and_removed_after_it(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     // A key of another kind makes the script fail where a crash would have cut the write.
     redis.command::<()>(&["SET", "t:{g:room-1}:nodes", "x"]).await;
@@ -96,9 +102,7 @@ async fn the_index_is_written_before_the_hash_and_removed_after_it() {
     assert_eq!(redis.command::<u8>(&["EXISTS", "t:{g:room-1}:nodes"]).await, 0);
 }
 
-#[tokio::test]
-async fn a_dead_nodes_members_vanish_with_its_lease_and_are_swept() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_dead_nodes_members_vanish_with_its_lease_and_are_swept(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     for n in 0..450 {

@@ -2,19 +2,28 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{redis_server::RedisServer, test_node::*};
+use super::{
+    redis_cluster::{TestRedis, over_every_redis},
+    redis_server::RedisServer,
+    test_node::*,
+};
 use crate::{
     cluster::ClusterSettings,
     routing::ports::{Ban, DirectoryError, LoginPolicy},
 };
 
-fn limited(node: &str, redis: &RedisServer, login: LoginPolicy) -> ClusterSettings {
+over_every_redis! {
+    the_oldest_of_all_nodes_go_and_a_repeat_picks_nobody_else,
+    connections_of_dead_nodes_do_not_count,
+    bans_and_revocations_hold_on_every_node,
+    a_user_key_of_the_wrong_type_holds_up_no_sweep,
+}
+
+fn limited(node: &str, redis: &TestRedis, login: LoginPolicy) -> ClusterSettings {
     ClusterSettings { login, ..settings(node, Some(redis.settings())) }
 }
 
-#[tokio::test]
-async fn the_oldest_of_all_nodes_go_and_a_repeat_picks_nobody_else() {
-    let redis = RedisServer::start(&[]).await;
+async fn the_oldest_of_all_nodes_go_and_a_repeat_picks_nobody_else(redis: TestRedis) {
     let login = LoginPolicy { most: 2, reject: false };
     let a = TestNode::registered(limited("chat-0", &redis, login)).await;
     let b = TestNode::registered(limited("chat-1", &redis, login)).await;
@@ -42,9 +51,7 @@ async fn the_oldest_of_all_nodes_go_and_a_repeat_picks_nobody_else() {
     assert_eq!(replaced, [second]);
 }
 
-#[tokio::test]
-async fn connections_of_dead_nodes_do_not_count() {
-    let redis = RedisServer::start(&[]).await;
+async fn connections_of_dead_nodes_do_not_count(redis: TestRedis) {
     let login = LoginPolicy { most: 1, reject: true };
     let a = TestNode::registered(limited("chat-0", &redis, login)).await;
     let b = TestNode::registered(limited("chat-1", &redis, login)).await;
@@ -57,9 +64,7 @@ async fn connections_of_dead_nodes_do_not_count() {
     assert_eq!(a.directory.connect(record(&alice)).await, Err(DirectoryError::TooMany(1)));
 }
 
-#[tokio::test]
-async fn bans_and_revocations_hold_on_every_node() {
-    let redis = RedisServer::start(&[]).await;
+async fn bans_and_revocations_hold_on_every_node(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     let alice = user("alice");
@@ -86,9 +91,7 @@ async fn bans_and_revocations_hold_on_every_node() {
     }
 }
 
-#[tokio::test]
-async fn a_user_key_of_the_wrong_type_holds_up_no_sweep() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_user_key_of_the_wrong_type_holds_up_no_sweep(redis: TestRedis) {
     let a = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let b = TestNode::registered(settings("chat-1", Some(redis.settings()))).await;
     for name in ["alice", "bob"] {

@@ -2,12 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use super::{redis_server::RedisServer, test_node::*};
+use super::{
+    redis_cluster::{TestRedis, over_every_redis},
+    redis_server::RedisServer,
+    test_node::*,
+};
 use crate::{identity::Incarnation, routing::ports::NodeStatus};
 
-#[tokio::test]
-async fn a_second_process_of_one_id_waits_and_says_for_whom() {
-    let redis = RedisServer::start(&[]).await;
+over_every_redis! {
+    a_second_process_of_one_id_waits_and_says_for_whom,
+    the_same_pod_takes_over_at_once_and_the_former_process_notices,
+    who_says_leaving_is_taken_over_at_once,
+    another_owner_of_the_prefix_keeps_a_node_out,
+    after_a_flush_the_node_registers_under_the_next_life_and_epoch,
+    a_lease_of_another_supersedes_and_never_panics_on_garbage,
+}
+
+async fn a_second_process_of_one_id_waits_and_says_for_whom(redis: TestRedis) {
     let first = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let second = TestNode::start(settings("chat-0", Some(redis.settings())));
     eventually("it waits", async || second.redis_error().starts_with("node_id_in_use: ")).await;
@@ -19,9 +30,7 @@ async fn a_second_process_of_one_id_waits_and_says_for_whom() {
     assert_eq!(second.redis_error(), "up");
 }
 
-#[tokio::test]
-async fn the_same_pod_takes_over_at_once_and_the_former_process_notices() {
-    let redis = RedisServer::start(&[]).await;
+async fn the_same_pod_takes_over_at_once_and_the_former_process_notices(redis: TestRedis) {
     let mut of_pod = settings("chat-0", Some(redis.settings()));
     of_pod.pod_uid = "0b5c".to_owned();
     of_pod.lease = Duration::from_secs(60);
@@ -32,9 +41,7 @@ async fn the_same_pod_takes_over_at_once_and_the_former_process_notices() {
     assert!(second.registration().registered && !second.registration().superseded);
 }
 
-#[tokio::test]
-async fn who_says_leaving_is_taken_over_at_once() {
-    let redis = RedisServer::start(&[]).await;
+async fn who_says_leaving_is_taken_over_at_once(redis: TestRedis) {
     let mut long = settings("chat-0", Some(redis.settings()));
     long.lease = Duration::from_secs(60);
     let first = TestNode::registered(long.clone()).await;
@@ -55,9 +62,7 @@ async fn an_empty_pod_uid_is_nobodys() {
     eventually("it waits", async || second.redis_error().starts_with("node_id_in_use: ")).await;
 }
 
-#[tokio::test]
-async fn another_owner_of_the_prefix_keeps_a_node_out() {
-    let redis = RedisServer::start(&[]).await;
+async fn another_owner_of_the_prefix_keeps_a_node_out(redis: TestRedis) {
     let mut ours = settings("chat-0", Some(redis.settings()));
     ours.owner = "team-a/chat".to_owned();
     let mut theirs = settings("other-0", Some(redis.settings()));
@@ -73,9 +78,7 @@ async fn another_owner_of_the_prefix_keeps_a_node_out() {
     second.wait_registered().await;
 }
 
-#[tokio::test]
-async fn after_a_flush_the_node_registers_under_the_next_life_and_epoch() {
-    let redis = RedisServer::start(&[]).await;
+async fn after_a_flush_the_node_registers_under_the_next_life_and_epoch(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let before = node.registration();
     assert_eq!(before.epoch, 1);
@@ -86,9 +89,7 @@ async fn after_a_flush_the_node_registers_under_the_next_life_and_epoch() {
     assert_eq!(node.directory.nodes().await.unwrap()[0].incarnation, node.instance().incarnation);
 }
 
-#[tokio::test]
-async fn a_lease_of_another_supersedes_and_never_panics_on_garbage() {
-    let redis = RedisServer::start(&[]).await;
+async fn a_lease_of_another_supersedes_and_never_panics_on_garbage(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     redis.command::<()>(&["SET", "t:lease:{chat-0}", "no json"]).await;
     eventually("garbage is overwritten", async || {

@@ -58,6 +58,10 @@ impl RedisServer {
         }
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// For clients of the test's own.
     pub(super) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

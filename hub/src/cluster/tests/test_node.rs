@@ -14,13 +14,17 @@ use ulid::Ulid;
 use crate::{
     cluster::{BusCounters, ClusterParts, ClusterSettings, RedisSettings, build},
     identity::{ClientId, ConnectionId, NodeId, NodeInstance, UserId},
+    local::connection_table::ConnectionTable,
     protocol::envelope::{Envelope, Kind, ReportStatus},
     routing::{
+        event_writer::EventWriter,
         inbox::{Inbox, InboxLimits},
+        inbox_desk::InboxDesk,
         ports::{
             Answer, ClusterBus, ConnectionRecord, Directory, Handling, Inbound, LoginPolicy, NodeLoad,
             Presence, Registration,
         },
+        router::Router,
     },
 };
 
@@ -28,6 +32,8 @@ use crate::{
 pub(super) const LEASE: Duration = Duration::from_millis(900);
 /// As above.
 pub(super) const INTERVAL: Duration = Duration::from_millis(300);
+/// Small enough to be filled.
+const INBOX: InboxLimits = InboxLimits { messages: 5, bytes: 1000, ttl: Duration::from_secs(60) };
 /// What may take a moment takes at most this.
 pub(super) const SOON: Duration = Duration::from_secs(15);
 
@@ -87,9 +93,20 @@ pub(super) fn settings(node: &str, redis: Option<RedisSettings>) -> ClusterSetti
         heartbeat_interval: INTERVAL,
         lease: LEASE,
         events: false,
-        inbox: InboxLimits { messages: 5, bytes: 1000, ttl: Duration::from_secs(60) },
+        inbox: INBOX,
         login: LoginPolicy::default(),
     }
+}
+
+/// A router over ports, with inboxes that nobody measures.
+pub(super) fn router(
+    bus: Arc<dyn ClusterBus>,
+    directory: Arc<dyn Directory>,
+    inbox: Arc<dyn Inbox>,
+    events: Option<Arc<EventWriter>>,
+) -> Arc<Router> {
+    let desk = InboxDesk::new(inbox, INBOX, Box::new(|_| ()));
+    Router::new(Arc::new(ConnectionTable::default()), bus, directory, events, desk, 10)
 }
 
 impl TestNode {
