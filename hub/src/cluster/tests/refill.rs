@@ -43,6 +43,9 @@ fn node(redis: &RedisServer, number: usize) -> Node {
     tasks.run(inbound, Arc::new(NodeLoad::default), &tracker, stop.clone());
     let (registering, stopped) = (Arc::clone(&router), stop.clone());
     tracker.spawn(async move { registering.registry().run(stopped).await });
+    // A node has asserted its users when it has asserted its groups too.
+    let (groups, stopped) = (Arc::clone(router.groups()), stop.clone());
+    tracker.spawn(async move { groups.run(stopped).await });
     Node { router, _stop: stop.drop_guard() }
 }
 

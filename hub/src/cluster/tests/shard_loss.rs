@@ -33,6 +33,9 @@ fn node(redis: &RedisCluster, name: &str, tracker: &TaskTracker, stop: &Cancella
     tasks.run(inbound, Arc::new(NodeLoad::default), tracker, stop.clone());
     let (registering, stopped) = (Arc::clone(&router), stop.clone());
     tracker.spawn(async move { registering.registry().run(stopped).await });
+    // A node has asserted its users when it has asserted its groups too.
+    let (groups, stopped) = (Arc::clone(router.groups()), stop.clone());
+    tracker.spawn(async move { groups.run(stopped).await });
     let stopped = stop.clone();
     tracker.spawn(async move { events.run(stopped).await });
     router
