@@ -262,6 +262,8 @@ async fn a_flushed_redis_has_its_groups_again_and_nobody_loses_a_membership() ->
     for client in &mut clients {
         expect_at_last(client, &content).await?;
     }
+    // Each node sees for itself that the registry is whole.
+    fleet.whole().await?;
     let listed = members(&fleet, 2, "room-1").await?;
     assert_eq!(listed["nodes"], json!(["node-0", "node-1", "node-2"]), "{listed}");
     Ok(())
