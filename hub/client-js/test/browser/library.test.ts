@@ -105,7 +105,7 @@ test("in Chromium a network that goes silent is noticed by the client's own ping
   const begin = Date.now();
   network.stalled = true;
   await until(page, "client.state === 'waiting' && told.states.at(-1).error === 'connection_lost'");
-  assert.ok(Date.now() - begin < 6000, `${Date.now() - begin} ms`);
+  assert.ok(Date.now() - begin < 10_000, `${Date.now() - begin} ms`);
   network.stalled = false;
   await until(page, "client.state === 'online'");
 });

@@ -40,7 +40,7 @@ export class Hub {
   /** Starts a hub in mode trusted, alone; `options` are its variables. It ends with the test. */
   static async start(test: TestContext, options: Record<string, string> = {}, flags: string[] = []): Promise<Hub> {
     const folder = mkdtempSync(join(tmpdir(), "wsc-client-"));
-    writeFileSync(join(folder, "api.key"), API_KEY);
+    writeFileSync(join(folder, "admin.key"), API_KEY);
     writeFileSync(join(folder, "default.key"), SECRET);
     const own: Record<string, string> = flags.includes("--dev")
       ? {}
@@ -131,4 +131,20 @@ export async function startRedis(test: TestContext): Promise<string> {
     rmSync(folder, { recursive: true, force: true });
   });
   return `redis://127.0.0.1:${port}`;
+}
+
+/** Two hubs on one Redis that know each other, and who is nowhere: a lease after they started. */
+export async function startPair(test: TestContext, options: Record<string, string> = {}): Promise<[Hub, Hub]> {
+  const redis = await startRedis(test);
+  const quick = { WSC_REDIS_URL: redis, WSC_LEASE: "2s", WSC_HEARTBEAT_INTERVAL: "300ms" };
+  const start = (id: string) => Hub.start(test, { WSC_NODE_ID: id, ...quick, ...options });
+  const pair: [Hub, Hub] = [await start("node-a"), await start("node-b")];
+  for (const hub of pair) {
+    const whole = async () => {
+      const answers = await Promise.all([hub.call("GET", "/v1/nodes"), hub.call("GET", "/v1/users/nobody")]).catch(() => undefined);
+      return (answers?.[0] as unknown as object[] | undefined)?.length === 2;
+    };
+    await eventually(`the hubs know each other and who is nowhere: ${hub.output}`, whole, 20_000);
+  }
+  return pair;
 }

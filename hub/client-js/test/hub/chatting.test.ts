@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { implementations, record } from "../harness/clients.js";
-import { Hub, startRedis } from "../harness/hub.js";
+import { Hub, startPair } from "../harness/hub.js";
 import { eventually } from "../harness/wait.js";
 
 for (const [name, WebSocket] of implementations) {
@@ -28,17 +28,12 @@ for (const [name, WebSocket] of implementations) {
 }
 
 test("a room over two hubs: joined, heard, left, and the sender gets no copy", async (t) => {
-  const redis = await startRedis(t);
-  const hubs = await Promise.all(
-    ["a", "b"].map((id) => Hub.start(t, { WSC_NODE_ID: `node-${id}`, WSC_REDIS_URL: redis })),
-  );
-  const nodes = async () => ((await hubs[0]!.call("GET", "/v1/nodes")) as unknown as object[]).length === 2;
-  await eventually("the hubs know each other", nodes);
-  const alice = record(t, { url: hubs[0]!.url, userId: "alice", groups: ["room-1"] });
-  const bob = record(t, { url: hubs[1]!.url, userId: "bob" });
+  const hubs = await startPair(t);
+  const alice = record(t, { url: hubs[0].url, userId: "alice", groups: ["room-1"] });
+  const bob = record(t, { url: hubs[1].url, userId: "bob" });
   await Promise.all([alice.client.connect(), bob.client.connect()]);
   assert.equal((await bob.client.join("room-1")).status, "complete");
-  const members = async () => (await hubs[0]!.call("GET", "/v1/groups/room-1")).members as object[];
+  const members = async () => (await hubs[0].call("GET", "/v1/groups/room-1")).members as object[];
   await eventually("both are members", async () => (await members()).length === 2);
   const result = await alice.client.send({ group: "room-1", content: "hi all" });
   assert.deepEqual([result.status, result.connections], ["complete", 1]);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import type { ClientOptions } from "../../src/index.js";
 import { implementations, record, type Recorder } from "../harness/clients.js";
-import { Hub, startRedis } from "../harness/hub.js";
+import { Hub, startPair, startRedis } from "../harness/hub.js";
 import { Proxy } from "../harness/proxy.js";
 import { eventually, next } from "../harness/wait.js";
 
@@ -58,9 +58,7 @@ for (const [name, WebSocket] of implementations) {
 }
 
 test("a device that was away gets what it missed, on another node after its own died", async (t) => {
-  const redis = await startRedis(t);
-  const start = (id: string) => Hub.start(t, { WSC_NODE_ID: id, WSC_REDIS_URL: redis });
-  const [first, second] = [await start("node-a"), await start("node-b")];
+  const [first, second] = await startPair(t);
   let target = first;
   const balancer = await Proxy.to(t, () => target.client);
   const alice = await device(t, first, "phone", { url: balancer.url });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { implementations, record } from "../harness/clients.js";
-import { Hub, mint, startRedis } from "../harness/hub.js";
+import { Hub, mint, startPair } from "../harness/hub.js";
 import { Proxy } from "../harness/proxy.js";
 import { eventually, next } from "../harness/wait.js";
 
@@ -33,9 +33,7 @@ for (const [name, WebSocket] of implementations) {
 }
 
 test("SIGTERM: going_away, 1012, the hub's hint is the wait, and another node of the cluster takes over", async (t) => {
-  const redis = await startRedis(t);
-  const start = (id: string) => Hub.start(t, { WSC_NODE_ID: id, WSC_REDIS_URL: redis });
-  const [first, second] = [await start("node-a"), await start("node-b")];
+  const [first, second] = await startPair(t);
   let target = first;
   const balancer = await Proxy.to(t, () => target.client);
   const alice = record(t, { url: balancer.url, userId: "alice" });
@@ -105,7 +103,7 @@ test("4003: a token that was not renewed is replaced by a connect with a new one
   const getToken = (reason: string) => {
     asked += 1;
     if (reason === "expiring") throw new Error("no login server");
-    return mint("alice", asked === 1 ? -3 : 3600);
+    return mint("alice", asked === 1 ? 0 : 3600);
   };
   const alice = record(t, { url: hub.url, getToken });
   const told = next(alice.client, "error");
@@ -169,7 +167,7 @@ for (const [name, WebSocket] of implementations) {
     const change = await lost;
     const took = Date.now() - begin;
     assert.deepEqual([change.code, change.error?.code], [1006, "connection_lost"]);
-    assert.ok(took >= 1900 && took < 6000, `${took} ms`);
+    assert.ok(took >= 1900 && took < 10_000, `${took} ms`);
     network.stalled = false;
     await next(alice.client, "welcome");
     assert.equal(network.accepted, 2);
