@@ -36,6 +36,7 @@ fuzz_target!(|text: &str| {
                 receiver: Some(&frame.receiver),
                 group: None,
                 create_at: "now",
+                ack: None,
             };
             let wire = server_frame::message(&frame.message, &outgoing);
             let sent: Value = serde_json::from_slice(wire.bytes()).expect("a message is JSON");

@@ -1,6 +1,6 @@
 //! A running node: the library's face.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -12,7 +12,7 @@ use crate::{
         event::EventPosition,
         group_answer::{GroupListing, MembershipResult},
         group_payload::MembershipChange,
-        message::{KickRequest, Message, SendOptions},
+        message::{KickRequest, Message, SendOptions, Wait},
         message_batch::BatchEntry,
         send_result::{BroadcastResult, KickResult, RevokeResult, SendResult, UserLocation},
     },
@@ -56,6 +56,18 @@ impl Hub {
         options: &SendOptions,
     ) -> SendResult {
         self.service.edge.send_to_user(Principal::Library, user, message, options).await
+    }
+
+    /// The same, and waits until a client of the user says that it has the message: `acked`, or what was known when
+    /// `timeout` was over.
+    pub async fn send_to_user_with_ack(
+        &self,
+        user: &UserId,
+        message: &Message,
+        timeout: Duration,
+    ) -> SendResult {
+        let options = SendOptions { wait: Wait::Acked, timeout, ..SendOptions::default() };
+        self.send_to_user_with_retry(user, message, &options).await
     }
 
     /// Sends many messages at once; the results are in their order, and messages for one user arrive in their order.

@@ -231,6 +231,7 @@ fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> Clu
         events: settings.events,
         inbox: inbox_limits(settings),
         login: LoginPolicy { most: settings.per_user.most, reject: settings.per_user.reject },
+        resume_window: settings.resume_window,
     }
 }
 

@@ -125,6 +125,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         Arc::clone(&groups),
         wholeness,
         settings.login,
+        settings.resume_window,
     ));
     let events = Arc::new(EventStream::new(Arc::clone(&commands), &keys));
     let guard = Arc::new(MemoryGuard::new(Arc::clone(&commands), keys.clone()));

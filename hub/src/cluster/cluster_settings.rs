@@ -40,6 +40,8 @@ pub struct ClusterSettings {
     pub inbox: InboxLimits,
     /// How many connections one user may have.
     pub login: LoginPolicy,
+    /// How long a client that is gone can take up its session; zero for never.
+    pub resume_window: Duration,
 }
 
 /// What kind of Redis there is.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::identity::{GroupName, NodeId, NodeInstance, UserId};
+use crate::identity::{GroupName, NodeId, NodeInstance, SessionId, UserId};
 
 /// Everything of one cluster in Redis begins with its prefix. The braces are hash tags of Redis Cluster: what is in
 /// them decides the slot, so all keys of a user are together, and all of a node.
@@ -81,6 +81,16 @@ impl KeySpace {
         format!("{}{{g:{group}}}:nodes", self.prefix)
     }
 
+    /// What is kept of one of a user's sessions.
+    pub(super) fn session(&self, user: &UserId, session: SessionId) -> String {
+        format!("{}{{u:{user}}}:session:{session}", self.prefix)
+    }
+
+    /// The user's sessions, each with the end of its life in ms.
+    pub(super) fn sessions(&self, user: &UserId) -> String {
+        format!("{}{{u:{user}}}:sessions", self.prefix)
+    }
+
     /// Since when a user's tokens must have been issued.
     pub(super) fn revoked(&self, user: &UserId) -> String {
         format!("{}{{u:{user}}}:revoked", self.prefix)
@@ -127,6 +137,12 @@ mod tests {
         assert_eq!(keys.events(), "wsc:{events}");
         assert_eq!(keys.group_nodes(&GroupName::new("room-1").unwrap()), "wsc:{g:room-1}:nodes");
         assert_eq!(keys.revoked(&user), "wsc:{u:alice}:revoked");
+        let session = "0123456789abcdef0123456789abcdef";
+        assert_eq!(
+            keys.session(&user, session.parse().unwrap()),
+            format!("wsc:{{u:alice}}:session:{session}")
+        );
+        assert_eq!(keys.sessions(&user), "wsc:{u:alice}:sessions");
         assert_eq!(keys.marker(None), "wsc:registry");
         assert_eq!(keys.marker(Some("7")), "wsc:registry:{7}");
         assert_eq!(keys.node_channel(&instance.node), "wsc:node:{chat-0}");

@@ -16,18 +16,22 @@ use super::{
     cluster_parts::first_instance,
     event_ring::EventRing,
     memory_inbox::{Inboxes, MemoryInbox},
+    memory_sessions::MemorySessions,
     memory_users::MemoryUsers,
     node_record::RecordSource,
     shards::{Delivery, Reply, ShardWorker, Shards},
 };
 use crate::{
-    identity::{ConnectionId, GroupName, NodeId, NodeInstance, UserId},
+    identity::{ConnectionId, GroupName, NodeId, NodeInstance, SessionId, UserId},
     observe::current_trace,
     protocol::envelope::{Envelope, ReportStatus},
-    routing::ports::{
-        Answer, Ban, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, EventLog,
-        GroupNodes, Inbound, LoginPolicy, NodeStatus, Presence, PresentConnection, RedisState, Registration,
-        Roll, UserNodes,
+    routing::{
+        ports::{
+            Answer, Ban, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError,
+            EventLog, GroupNodes, Inbound, LoginPolicy, NodeStatus, Presence, PresentConnection, RedisState,
+            Registration, Roll, UserNodes,
+        },
+        session_state::SessionState,
     },
 };
 
@@ -41,6 +45,7 @@ struct MemoryNode {
 struct State {
     nodes: HashMap<NodeId, MemoryNode>,
     users: MemoryUsers,
+    sessions: MemorySessions,
     groups: HashMap<GroupName, BTreeMap<NodeInstance, u32>>,
 }
 
@@ -59,7 +64,7 @@ impl MemoryCluster {
     /// [`ClusterError::NodeTaken`] when a node of that id is there.
     pub fn join(&self, settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         let instance = first_instance(settings.node.clone())?;
-        let (login, limits) = (settings.login, settings.inbox);
+        let (login, limits, resume_window) = (settings.login, settings.inbox, settings.resume_window);
         let source = Arc::new(RecordSource::new(settings));
         let (shards, workers) = Shards::new();
         let node =
@@ -84,7 +89,14 @@ impl MemoryCluster {
         let users = Arc::clone(&self.state);
         let nodes = move |user: &UserId| users.lock().users.locate(user).nodes().instances;
         let inbox = MemoryInbox::new(limits, Arc::clone(&self.inboxes), Arc::new(nodes));
-        let member = Arc::new(MemoryMember { cluster: self.clone(), instance, source, registration, login });
+        let member = Arc::new(MemoryMember {
+            cluster: self.clone(),
+            instance,
+            source,
+            registration,
+            login,
+            resume_window,
+        });
         Ok(ClusterParts {
             bus: Arc::clone(&member) as Arc<dyn ClusterBus>,
             directory: Arc::clone(&member) as Arc<dyn Directory>,
@@ -113,6 +125,8 @@ struct MemoryMember {
     source: Arc<RecordSource>,
     registration: watch::Sender<Registration>,
     login: LoginPolicy,
+    /// How long a client that is gone can take up its session; zero for never.
+    resume_window: Duration,
 }
 
 /// What a node in memory runs.
@@ -234,8 +248,14 @@ impl Directory for MemoryMember {
     }
 
     fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Connected, DirectoryError>> {
+        let (session, user, now) = (record.session.clone(), record.user.clone(), SystemTime::now());
         let present = PresentConnection { instance: self.instance.clone(), record };
-        let connected = self.cluster.state.lock().users.connect(present, self.login, SystemTime::now());
+        let mut state = self.cluster.state.lock();
+        let connected = state.users.connect(present, self.login, now);
+        if let (Ok(_), Some((session, kept)), false) = (&connected, session, self.resume_window.is_zero()) {
+            state.sessions.keep(&user, session, kept, self.resume_window, now);
+        }
+        drop(state);
         futures::future::ready(connected).boxed()
     }
 
@@ -258,6 +278,31 @@ impl Directory for MemoryMember {
     fn asserted(&self, _epoch: u64) -> BoxFuture<'_, ()> {
         // What is here is all there is.
         futures::future::ready(()).boxed()
+    }
+
+    fn session<'a>(
+        &'a self,
+        user: &'a UserId,
+        session: SessionId,
+    ) -> BoxFuture<'a, Result<Option<SessionState>, DirectoryError>> {
+        let kept = self.cluster.state.lock().sessions.get(user, session, SystemTime::now());
+        futures::future::ready(Ok(kept)).boxed()
+    }
+
+    fn end_session<'a>(
+        &'a self,
+        user: &'a UserId,
+        session: SessionId,
+        resumable: bool,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        let window = Some(self.resume_window).filter(|window| resumable && !window.is_zero());
+        self.cluster.state.lock().sessions.end(user, session, window, SystemTime::now());
+        futures::future::ready(Ok(())).boxed()
+    }
+
+    fn forget_sessions<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        self.cluster.state.lock().sessions.forget(user);
+        futures::future::ready(Ok(())).boxed()
     }
 
     fn set_ban<'a>(

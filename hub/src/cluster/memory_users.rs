@@ -56,6 +56,13 @@ impl MemoryUsers {
         let user = self.users.entry(record.user.clone()).or_default();
         let place = user.connections.iter().position(|(c, _)| c.record.connection == record.connection);
         let mut changed = false;
+        if let (Some(device), None) = (record.device(), place) {
+            for (other, replaced) in &mut user.connections {
+                if !*replaced && other.record.client == *device {
+                    (*replaced, changed) = (true, true);
+                }
+            }
+        }
         if login.most > 0 && !place.is_some_and(|place| user.connections[place].1) {
             let counts = |(c, replaced): &&mut (PresentConnection, bool)| {
                 !*replaced && c.record.connection != record.connection
@@ -178,15 +185,17 @@ mod tests {
     const NOW: SystemTime = UNIX_EPOCH;
 
     fn connection(token_issued_at: Option<u64>) -> PresentConnection {
+        let connection = ConnectionId::new(ulid::Ulid::generate());
         PresentConnection {
             instance: "n#a.1".parse().unwrap(),
             record: ConnectionRecord {
                 user: UserId::new("alice").unwrap(),
-                connection: ConnectionId::new(ulid::Ulid::generate()),
-                client: ClientId::new("phone").unwrap(),
+                connection,
+                client: ClientId::new(connection.to_string()).unwrap(),
                 connected_at: NOW,
                 remote_address: String::new(),
                 token_issued_at,
+                session: None,
             },
         }
     }
@@ -205,6 +214,26 @@ mod tests {
         }
         assert_eq!(users.connect(all[0].clone(), login, NOW), Err(DirectoryError::Replaced));
         assert!(!users.connect(all[1].clone(), login, NOW).unwrap().changed);
+    }
+
+    #[test]
+    fn the_newest_connection_of_a_device_takes_the_place_of_older_ones_and_needs_no_room() {
+        let login = LoginPolicy { most: 2, reject: true };
+        let mut users = MemoryUsers::default();
+        let phone = || {
+            let mut connection = connection(None);
+            connection.record.client = ClientId::new("phone").unwrap();
+            connection
+        };
+        let (first, tablet, second) = (phone(), connection(None), phone());
+        users.connect(first.clone(), login, NOW).unwrap();
+        users.connect(tablet.clone(), login, NOW).unwrap();
+        assert_eq!(users.connect(second.clone(), login, NOW).unwrap().replaced, [first.clone()]);
+        assert_eq!(users.connect(first, login, NOW), Err(DirectoryError::Replaced));
+        assert_eq!(users.connect(connection(None), login, NOW), Err(DirectoryError::TooMany(2)));
+        for there in [tablet, second] {
+            assert!(!users.connect(there, login, NOW).unwrap().changed);
+        }
     }
 
     #[test]

@@ -59,6 +59,11 @@ pub(super) fn entry_json(record: &ConnectionRecord) -> Result<String, DirectoryE
     serde_json::to_string(&entry).map_err(|e| DirectoryError::Unavailable(format!("other: {e}")))
 }
 
+/// How a device stands in its entries. The grammar of ids has nothing that JSON would write otherwise.
+pub(super) fn device_in_entry(device: &ClientId) -> String {
+    format!(r#""client_id":"{device}""#)
+}
+
 /// A user's hash as read, not yet held against the leases.
 #[derive(Debug, Default)]
 pub(super) struct UserHash {
@@ -88,6 +93,7 @@ impl UserHash {
                                 .unwrap_or(UNIX_EPOCH),
                             remote_address: entry.remote_address,
                             token_issued_at: None,
+                            session: None,
                         };
                         let connection = PresentConnection { instance, record };
                         if entry.replaced {
@@ -199,9 +205,11 @@ mod tests {
             connected_at: UNIX_EPOCH + Duration::from_millis(1500),
             remote_address: "10.0.0.1:9".to_owned(),
             token_issued_at: None,
+            session: None,
         };
         let json = entry_json(&record).unwrap();
         assert_eq!(json, r#"{"connected_at":1500,"client_id":"phone","remote_address":"10.0.0.1:9"}"#);
+        assert!(json.contains(&device_in_entry(&record.client)), "the script looks for it");
     }
 
     #[test]

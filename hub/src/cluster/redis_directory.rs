@@ -18,7 +18,7 @@ use super::{
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
     membership::Membership,
-    presence_entry::{UserHash, entry_json, field, field_prefix, nodes_of_fields},
+    presence_entry::{UserHash, device_in_entry, entry_json, field, field_prefix, nodes_of_fields},
     redis_link::{CommandFailure, RedisLink},
     registry_error::RegistryError,
     scripts,
@@ -28,10 +28,13 @@ use super::{
 #[cfg(test)]
 use crate::fault::{self, Fault};
 use crate::{
-    identity::{ConnectionId, GroupName, NodeInstance, UserId},
-    routing::ports::{
-        Ban, Connected, ConnectionRecord, Directory, DirectoryError, GroupNodes, LoginPolicy, NodeStatus,
-        Presence, Registration, Roll, UserNodes,
+    identity::{ConnectionId, GroupName, NodeInstance, SessionId, UserId},
+    routing::{
+        ports::{
+            Ban, Connected, ConnectionRecord, Directory, DirectoryError, GroupNodes, LoginPolicy, NodeStatus,
+            Presence, Registration, Roll, UserNodes,
+        },
+        session_state::SessionState,
     },
 };
 
@@ -58,6 +61,8 @@ pub(super) struct RedisDirectory {
     membership: Arc<Membership>,
     wholeness: Arc<Wholeness>,
     login: LoginPolicy,
+    /// How long a client that is gone can take up its session; zero for never.
+    pub(super) resume_window: Duration,
     /// Keeps writes of one user from this node in order: index and hash are two keys.
     slots: Vec<tokio::sync::Mutex<()>>,
     owed: Mutex<Vec<OwedRemoval>>,
@@ -73,11 +78,24 @@ impl RedisDirectory {
         groups: Arc<GroupDirectory>,
         wholeness: Arc<Wholeness>,
         login: LoginPolicy,
+        resume_window: Duration,
     ) -> Self {
         let standing = Arc::clone(leases.standing());
         let slots = (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect();
         let owed = Mutex::default();
-        Self { link, keys, standing, leases, membership, wholeness, login, slots, owed, groups }
+        Self {
+            link,
+            keys,
+            standing,
+            leases,
+            membership,
+            wholeness,
+            login,
+            resume_window,
+            slots,
+            owed,
+            groups,
+        }
     }
 
     /// Makes up for removals that Redis did not hear, until told to stop.
@@ -125,6 +143,8 @@ impl RedisDirectory {
 
     async fn write(&self, record: ConnectionRecord) -> Result<Connected, DirectoryError> {
         let entry = entry_json(&record)?;
+        let device = record.device().map_or_else(String::new, device_in_entry);
+        let session = self.session_arguments(&record)?;
         let _slot = self.slot(&record.user).lock().await;
         let instance = self.instance().inspect_err(|_| self.standing.note_failed_write())?;
         let own = field(&instance, record.connection);
@@ -141,9 +161,10 @@ impl RedisDirectory {
             #[cfg(test)]
             let ban = if fault::is(Fault::BanNotChecked) { format!("{ban}:none") } else { ban };
             let mut script = scripts::CONNECT.key(self.keys.connections(&record.user));
-            script.key(ban).key(self.keys.revoked(&record.user)).arg(&own).arg(&entry);
+            script.key(ban).key(self.keys.revoked(&record.user)).key(&session.keys).arg(&own).arg(&entry);
             script.arg(record.token_issued_at.map_or_else(String::new, |at| at.to_string()));
             script.arg(self.login.most).arg(if self.login.reject { "reject" } else { "close_oldest" });
+            script.arg(&device).arg(&session.state).arg(session.life).arg(&session.session);
             script.arg(u8::from(dead.is_some())).arg(dead.as_deref().unwrap_or_default());
             let answer =
                 self.link.command_then_script::<redis::Value>(&index, &script).await.map_err(|failure| {
@@ -339,6 +360,27 @@ impl Directory for RedisDirectory {
 
     fn asserted(&self, epoch: u64) -> BoxFuture<'_, ()> {
         self.membership.asserted(epoch).boxed()
+    }
+
+    fn session<'a>(
+        &'a self,
+        user: &'a UserId,
+        session: SessionId,
+    ) -> BoxFuture<'a, Result<Option<SessionState>, DirectoryError>> {
+        self.read_session(user, session).boxed()
+    }
+
+    fn end_session<'a>(
+        &'a self,
+        user: &'a UserId,
+        session: SessionId,
+        resumable: bool,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        self.close_session(user, session, resumable).boxed()
+    }
+
+    fn forget_sessions<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        self.delete_sessions(user).boxed()
     }
 
     fn set_ban<'a>(

@@ -99,13 +99,15 @@ return before",
     )
 });
 
-/// Writes a connection. `KEYS[1]` connections, `KEYS[2]` ban, `KEYS[3]` revoked; `ARGV[1]` field, `ARGV[2]` entry as
-/// JSON without `seq`, `ARGV[3]` ms when the token was issued or empty without one, `ARGV[4]` most connections or 0,
-/// `ARGV[5]` `close_oldest` or `reject`, `ARGV[6]` 1 when the dead are known: from `ARGV[7]` on, as `<id>#<inc>/`.
+/// Writes a connection. `KEYS[1]` connections, `KEYS[2]` ban, `KEYS[3]` revoked, `KEYS[4]` session, `KEYS[5]` sessions;
+/// `ARGV[1]` field, `ARGV[2]` entry as JSON without `seq`, `ARGV[3]` ms when the token was issued or empty without one,
+/// `ARGV[4]` most connections or 0, `ARGV[5]` `close_oldest` or `reject`, `ARGV[6]` the device as it stands in an entry,
+/// or empty, `ARGV[7]` what is kept of the session, or empty, `ARGV[8]` for how many ms, `ARGV[9]` the session,
+/// `ARGV[10]` 1 when the dead are known: from `ARGV[11]` on, as `<id>#<inc>/`.
 ///
 /// Returns `{0, ban, ms left}`, `{1, the whole hash, 1 if it changed}`, `{2, revoked before}`, `{3}` when there are too
 /// many, `{5, fields}` when there seem to be too many and who lives has to be known first. An entry that is there
-/// already keeps its `seq`. Who has to go for this one is marked in its own entry, so that a repeat picks nobody else.
+/// already keeps its `seq`. A new entry of a device takes the place of older ones, which then count no more. Who has to go for this one is marked in its own entry, so that a repeat picks nobody else.
 /// Numbers of 16 digits are printed with `%.0f`, because Lua's own conversion keeps only 14.
 pub(super) static CONNECT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -121,47 +123,83 @@ local marked = '^{"seq":%d+,' .. replaced
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 local most = tonumber(ARGV[4])
 local changed = 0
+local function replace(name, value)
+  local seq, rest = string.match(value, '^{"seq":(%d+),(.*)$')
+  if seq then
+    redis.call('HSET', KEYS[1], name, '{"seq":' .. seq .. ',' .. replaced .. rest)
+    changed = 1
+  end
+end
+local older = {}
+if not old and ARGV[6] ~= '' then
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    if string.find(all[i], '/', 1, true) and not string.find(all[i + 1], marked)
+      and string.find(all[i + 1], ARGV[6], 1, true) then
+      older[all[i]] = all[i + 1]
+    end
+  end
+end
 if most > 0 and not (old and string.find(old, marked)) then
   local dead, others, fields = {}, {}, {}
-  for i = 7, #ARGV do dead[ARGV[i]] = true end
+  for i = 11, #ARGV do dead[ARGV[i]] = true end
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
     local name, value = all[i], all[i + 1]
     local slash = string.find(name, '/', 1, true)
-    if slash and name ~= ARGV[1] and not string.find(value, marked) and not dead[string.sub(name, 1, slash)] then
+    if slash and name ~= ARGV[1] and not older[name] and not string.find(value, marked) and not dead[string.sub(name, 1, slash)] then
       fields[#fields + 1] = name
       others[#others + 1] = {tonumber(string.match(value, '^{"seq":(%d+)') or '0'), name, value}
     end
   end
   local excess = #others + 1 - most
   if excess > 0 then
-    if ARGV[6] ~= '1' then return {5, fields} end
+    if ARGV[10] ~= '1' then return {5, fields} end
     if ARGV[5] == 'reject' then
       if not old then return {3} end
     else
       table.sort(others, function(a, b) return a[1] < b[1] end)
-      for i = 1, math.min(excess, #others) do
-        local seq, rest = string.match(others[i][3], '^{"seq":(%d+),(.*)$')
-        if seq then
-          redis.call('HSET', KEYS[1], others[i][2], '{"seq":' .. seq .. ',' .. replaced .. rest)
-          changed = 1
-        end
-      end
+      for i = 1, math.min(excess, #others) do replace(others[i][2], others[i][3]) end
     end
   end
 end
+for name, value in pairs(older) do replace(name, value) end
 local seq = old and string.match(old, '^{"seq":(%d+)')
 if not seq then seq = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'seq', 1)) end
 local mark = old and string.find(old, marked) and replaced or ''
 local entry = '{"seq":' .. seq .. ',' .. mark .. string.sub(ARGV[2], 2)
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+if ARGV[7] ~= '' and mark == '' then
+  local ms = math.floor(now / 1000)
+  redis.call('SET', KEYS[4], ARGV[7], 'PX', ARGV[8])
+  redis.call('ZADD', KEYS[5], string.format('%.0f', ms + tonumber(ARGV[8])), ARGV[9])
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', string.format('%.0f', ms))
+  redis.call('PEXPIRE', KEYS[5], ARGV[8])
+end
 if entry ~= old or changed == 1 then
   changed = 1
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   local ver = tonumber(redis.call('HGET', KEYS[1], 'ver') or '0')
   redis.call('HSET', KEYS[1], ARGV[1], entry, 'ver', string.format('%.0f', math.max(ver + 1, now)))
 end
 return {1, redis.call('HGETALL', KEYS[1]), changed}"#,
+    )
+});
+
+/// The connection of a session ended. `KEYS[1]` session, `KEYS[2]` sessions, `ARGV[1]` session, `ARGV[2]` ms for which it
+/// is kept, 0 for not at all.
+pub(super) static END_SESSION: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if ARGV[2] == '0' then
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+elseif redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 1 then
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+end
+return 1",
     )
 });
 

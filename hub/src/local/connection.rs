@@ -15,7 +15,7 @@ use super::{
     queue_budget::QueueBudget,
 };
 use crate::{
-    identity::{ClientId, ConnectionId, UserId},
+    identity::{ClientId, ConnectionId, SessionId, UserId},
     protocol::millis::millis_since_epoch,
 };
 
@@ -43,6 +43,8 @@ pub struct Connection {
     pub inbox: InboxFeed,
     /// The groups it is in; changed by the roster.
     pub groups: Memberships,
+    /// By which its client takes up where it was; none when sessions are off.
+    pub session: Option<SessionId>,
     token_issued_at: AtomicU64,
 }
 
@@ -60,7 +62,20 @@ impl Connection {
         let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
         let inbox = InboxFeed::default();
         let (listed, token_issued_at) = (AtomicU32::new(0), AtomicU64::new(NO_TOKEN));
-        Self { id, user, client, remote_address, connected_at, listed, queue, inbox, groups, token_issued_at }
+        let session = None;
+        Self {
+            id,
+            user,
+            client,
+            remote_address,
+            connected_at,
+            listed,
+            queue,
+            inbox,
+            groups,
+            session,
+            token_issued_at,
+        }
     }
 
     /// The same with a queue that counts against a budget.
@@ -75,6 +90,19 @@ impl Connection {
     pub fn reading(mut self, inbox: InboxFeed) -> Self {
         self.inbox = inbox;
         self
+    }
+
+    /// The same with a session.
+    #[must_use]
+    pub fn with_session(mut self, session: Option<SessionId>) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// The device that the client named; none for a client that named none.
+    #[must_use]
+    pub fn device(&self) -> Option<&ClientId> {
+        Some(&self.client).filter(|client| client.as_str() != self.id.to_string())
     }
 
     /// Notes the token that now counts; `issued_at` is its `iat`, if it has one.

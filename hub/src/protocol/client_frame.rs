@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    ack_token::{AckToken, ForeignToken},
     error_code::ErrorCode,
     inbox_offset::{BadOffset, Offset},
     message::{Message, RawMessage},
@@ -31,6 +32,13 @@ pub enum ClientFrame {
     Membership(MembershipWish),
     /// The client has all stored messages up to here.
     Ack(AckFrame),
+    /// The client has a message whose sender waits for its word.
+    Word {
+        /// Returned in the answer, which comes only when something is wrong.
+        message_id: Option<MessageId>,
+        /// Which message.
+        token: AckToken,
+    },
     /// A new token for the connection.
     Auth {
         /// Returned in the answer.
@@ -136,11 +144,21 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
                 token: token.ok_or_else(needed)?,
             });
         }
-        "ack" if ack.is_some() && offset.is_none() => {
-            return Err(bad_request("an ack of a token is not built yet in this release".to_owned()));
-        }
         "ack" => {
-            let offset = offset.ok_or_else(|| bad_request("the offset is missing".to_owned()))?;
+            let offset = match (offset, ack) {
+                (Some(offset), None) => offset,
+                (None, Some(token)) => {
+                    let token =
+                        token.parse().map_err(|error: ForeignToken| bad_request(error.to_string()))?;
+                    return Ok(ClientFrame::Word { message_id: message.message_id, token });
+                }
+                (None, None) => {
+                    return Err(bad_request("an ack needs an offset, or the ack of a message".to_owned()));
+                }
+                (Some(_), Some(_)) => {
+                    return Err(bad_request("give an offset or an ack, not both".to_owned()));
+                }
+            };
             let offset = offset.parse().map_err(|error: BadOffset| bad_request(error.to_string()))?;
             return Ok(ClientFrame::Ack(AckFrame { offset, message_id: message.message_id }));
         }
@@ -294,9 +312,14 @@ mod tests {
                 NotPermitted,
                 "message_type \"kick_out\" is reserved",
             ),
-            ("{\"message_type\":\"ack\"}", BadRequest, "the offset is missing"),
+            ("{\"message_type\":\"ack\"}", BadRequest, "an ack needs an offset, or the ack"),
             ("{\"message_type\":\"ack\",\"offset\":\"e1\"}", BadRequest, "an offset looks like"),
-            ("{\"message_type\":\"ack\",\"ack\":\"t9\"}", BadRequest, "an ack of a token is not built"),
+            (
+                "{\"message_type\":\"ack\",\"offset\":\"e1:1-0\",\"ack\":\"t9\"}",
+                BadRequest,
+                "give an offset or an ack",
+            ),
+            ("{\"message_type\":\"ack\",\"ack\":\"t9\"}", BadRequest, "ack is not a token that came"),
             ("{\"message_type\":\"join\"}", BadRequest, "the group is missing"),
             ("{\"message_type\":\"leave\",\"group\":\"a}b\"}", BadRequest, "group contains '}'"),
             ("{\"message_type\":\"join\",\"group\":[\"g\"]}", BadRequest, "the frame is not"),

@@ -45,6 +45,8 @@ pub enum Kind {
     MembersQuestion = 9,
     /// The answer to the question of that number; payload = [`super::group_payload::MembersPage`].
     MembersPage = 10,
+    /// A client has a message; subject = user, number = the send, payload = the start id of the sending process.
+    Ack = 11,
     /// A frame for everyone but some; no subject, payload = [`super::broadcast_payload`].
     BroadcastExcept = 20,
     /// A user was banned or a ban lifted; subject = user, payload = [`super::user_verdict::BanNews`].
@@ -70,6 +72,7 @@ impl Kind {
             Self::Membership,
             Self::MembersQuestion,
             Self::MembersPage,
+            Self::Ack,
             Self::BroadcastExcept,
             Self::Ban,
             Self::Revoke,

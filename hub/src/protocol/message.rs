@@ -48,6 +48,8 @@ pub enum Wait {
     /// The kernel buffers of the receiver's connections.
     #[default]
     Delivered,
+    /// The word of a client that it has the message. Broadcasts and groups wait for the kernel buffers instead.
+    Acked,
 }
 
 /// How a message is to be sent.

@@ -140,14 +140,10 @@ impl Fields<'_> {
             None => defaults.wait,
             Some("none") => Wait::None,
             Some("delivered") => Wait::Delivered,
-            Some("acked") => {
-                return Err(BadBody::new(
-                    "options.wait \"acked\" is not built yet in this release, use \"delivered\"",
-                ));
-            }
+            Some("acked") => Wait::Acked,
             Some(other) => {
                 return Err(BadBody::new(format!(
-                    "options.wait must be \"none\" or \"delivered\", found {other:?}"
+                    "options.wait must be \"none\", \"delivered\" or \"acked\", found {other:?}"
                 )));
             }
         };
@@ -173,9 +169,14 @@ impl Fields<'_> {
     /// The options of a message for many, which cannot be stored.
     fn options_for_many(&self) -> Result<SendOptions, BadBody> {
         let options = self.options()?;
-        match options.store {
-            true => Err(BadBody::new("options.store is for messages to one user only")),
-            false => Ok(options),
+        match options {
+            SendOptions { store: true, .. } => {
+                Err(BadBody::new("options.store is for messages to one user only"))
+            }
+            SendOptions { wait: Wait::Acked, .. } => Err(BadBody::new(
+                "options.wait \"acked\" is for messages to one user only, use \"delivered\"",
+            )),
+            _ => Ok(options),
         }
     }
 
@@ -312,7 +313,6 @@ mod tests {
             ("{\"message_type\":5}", "message_type must be a string, found 5"),
             ("{\"options\":5}", "options must be an object, found 5"),
             ("{\"options\":{\"wait\":\"soon\"}}", "options.wait must be"),
-            ("{\"options\":{\"wait\":\"acked\"}}", "options.wait \"acked\" is not built yet"),
             ("{\"options\":{\"store\":1}}", "options.store must be true or false"),
             ("{\"options\":{\"ttl_seconds\":5}}", "options.ttl_seconds goes with options.store"),
             ("{\"options\":{\"store\":true,\"ttl_seconds\":0}}", "options.ttl_seconds must be from 1"),
@@ -324,6 +324,15 @@ mod tests {
         for (body, why) in cases {
             let error = parse_send(body.as_bytes()).unwrap_err();
             assert!(error.detail.starts_with(why), "{body}: {}", error.detail);
+        }
+    }
+
+    #[test]
+    fn only_a_message_to_one_user_can_wait_for_an_ack() {
+        let body = br#"{"content":"x","receiver":"a","options":{"wait":"acked"}}"#;
+        assert_eq!(parse_send(body).unwrap().1.wait, Wait::Acked);
+        for refused in [parse_broadcast(body).map(|_| ()), parse_group_send(body).map(|_| ())] {
+            assert!(refused.unwrap_err().detail.starts_with("options.wait \"acked\" is for messages to one"));
         }
     }
 

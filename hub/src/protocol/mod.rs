@@ -1,5 +1,6 @@
 //! What travels: frames between clients and the hub, envelopes between nodes. Pure: no I/O, no clock.
 
+pub mod ack_token;
 pub mod broadcast_payload;
 pub mod client_frame;
 pub mod close_reason;

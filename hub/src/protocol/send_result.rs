@@ -13,6 +13,8 @@ pub enum SendStatus {
     Accepted,
     /// In the kernel buffer of at least one connection, and no node was silent.
     Delivered,
+    /// A client of the user said that it has the message.
+    Acked,
     /// The user has no connection.
     Offline,
     /// Kept in the receiver's inbox, not known to be delivered yet.
@@ -32,6 +34,7 @@ impl SendStatus {
         match self {
             Self::Accepted => "accepted",
             Self::Delivered => "delivered",
+            Self::Acked => "acked",
             Self::Offline => "offline",
             Self::Stored => "stored",
             Self::Unknown => "unknown",

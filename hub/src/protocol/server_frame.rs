@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    error_code::ErrorCode, inbox_offset::Offset, message::Message, millis::whole_millis,
+    ack_token::AckToken, error_code::ErrorCode, inbox_offset::Offset, message::Message, millis::whole_millis,
     send_result::SendResult, wire_frame::WireFrame,
 };
-use crate::identity::{ClientId, ConnectionId, GroupName, MessageId, NodeId, UserId};
+use crate::identity::{ClientId, ConnectionId, GroupName, MessageId, NodeId, SessionId, UserId};
 
 /// The first frame on every connection.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,10 @@ pub struct Welcome<'a> {
     pub node_id: &'a NodeId,
     /// How often the hub pings, and the client should where it cannot see pings.
     pub ping_interval: Duration,
+    /// By which the client takes up where it was, on any node; none when sessions are off.
+    pub session: Option<SessionId>,
+    /// Whether it did so now.
+    pub resumed: bool,
 }
 
 /// Serializing these structs cannot fail: their keys are strings and no `Serialize` of theirs returns an error.
@@ -41,6 +45,8 @@ pub fn welcome(welcome: &Welcome<'_>) -> WireFrame {
         client_id: &'a ClientId,
         user_id: &'a UserId,
         node_id: &'a NodeId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
         resumed: bool,
         ping_interval_ms: u64,
     }
@@ -50,7 +56,8 @@ pub fn welcome(welcome: &Welcome<'_>) -> WireFrame {
         client_id: welcome.client_id,
         user_id: welcome.user_id,
         node_id: welcome.node_id,
-        resumed: false,
+        session: welcome.session,
+        resumed: welcome.resumed,
         ping_interval_ms: whole_millis(welcome.ping_interval),
     })
 }
@@ -68,6 +75,8 @@ pub struct Outgoing<'a> {
     pub group: Option<&'a GroupName>,
     /// When the hub accepted it, RFC 3339 with milliseconds.
     pub create_at: &'a str,
+    /// What the client is to return; none when nobody waits for it.
+    pub ack: Option<&'a AckToken>,
 }
 
 /// A message, `message_type` as its sender chose it.
@@ -82,25 +91,26 @@ pub fn message(message: &Message, outgoing: &Outgoing<'_>) -> WireFrame {
         ("group", outgoing.group.map(GroupName::as_str)),
     ];
     let raws = [("content", message.content.as_deref()), ("data", message.data.as_deref())];
-    plain_object(&names, &raws, ("create_at", outgoing.create_at))
+    let ack = outgoing.ack.map(ToString::to_string);
+    plain_object(&names, &raws, &[("create_at", Some(outgoing.create_at)), ("ack", ack.as_deref())])
 }
 
-/// An object of names, JSON as its sender wrote it, and one more name, in this order; what is none is left out. Names are
+/// An object of names, JSON as its sender wrote it, and more names, in this order; what is none is left out. Names are
 /// identifiers and times of this system: their grammars hold nothing that JSON would escape, so nothing is looked for.
 /// This is written for every message.
 fn plain_object(
     names: &[(&str, Option<&str>)],
     raws: &[(&str, Option<&RawValue>)],
-    last: (&str, &str),
+    more: &[(&str, Option<&str>)],
 ) -> WireFrame {
     // Quotes, colon and comma.
     let room = |name: &str, value: usize| name.len() + value + 6;
     let length = names
         .iter()
+        .chain(more)
         .filter_map(|(name, value)| Some(room(name, value.as_ref()?.len())))
         .sum::<usize>()
         + raws.iter().filter_map(|(name, raw)| Some(room(name, raw.as_ref()?.get().len()))).sum::<usize>()
-        + room(last.0, last.1.len())
         + 2;
     let mut json = String::with_capacity(length);
     let mut separator = '{';
@@ -127,8 +137,12 @@ fn plain_object(
             json.push_str(raw.get());
         }
     }
-    key(&mut json, last.0);
-    text(&mut json, last.1);
+    for (name, value) in more {
+        if let Some(value) = value {
+            key(&mut json, name);
+            text(&mut json, value);
+        }
+    }
     json.push('}');
     WireFrame::new(json)
 }
@@ -290,8 +304,14 @@ mod tests {
         let (body, _) = parse_send(br#"{"content":"hi","data":{"x": [1, 2]},"message_id":"m7"}"#).unwrap();
         let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
         let at = "2026-11-23T10:00:00.123Z";
-        let outgoing =
-            Outgoing { id: "01J", sender: Some(&bob), receiver: Some(&alice), group: None, create_at: at };
+        let outgoing = Outgoing {
+            id: "01J",
+            sender: Some(&bob),
+            receiver: Some(&alice),
+            group: None,
+            create_at: at,
+            ack: None,
+        };
         assert_eq!(
             text(&message(&body, &outgoing)),
             r#"{"message_type":"text","id":"01J","message_id":"m7","sender":"bob","receiver":"alice","content":"hi","data":{"x": [1, 2]},"create_at":"2026-11-23T10:00:00.123Z"}"#

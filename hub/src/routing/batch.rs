@@ -9,6 +9,7 @@ use super::{
     idempotency::{Claim, Principal, Ticket},
     message_stamp::rfc3339,
     router::Router,
+    send::Composed,
     store::ToStore,
 };
 use crate::{
@@ -16,14 +17,13 @@ use crate::{
     protocol::{
         message_batch::BatchEntry,
         send_result::{SendResult, UsersOnline},
-        wire_frame::WireFrame,
     },
     routing::ports::DirectoryError,
 };
 
 /// What one entry is waiting for.
 enum Part {
-    Sent { id: String, frame: WireFrame, ticket: Option<Ticket> },
+    Sent { composed: Composed, ticket: Option<Ticket> },
     UnderWay(oneshot::Receiver<Option<std::sync::Arc<SendResult>>>),
     Known(SendResult),
 }
@@ -42,7 +42,7 @@ impl Router {
         for (place, entry) in entries.iter().enumerate() {
             known.push(None);
             match self.begin(principal, entry, (now, &create_at), accepted) {
-                Part::Sent { id, frame, ticket } => begun.push((place, id, frame, ticket)),
+                Part::Sent { composed, ticket } => begun.push((place, composed, ticket)),
                 Part::UnderWay(result) => waiting.push((place, result)),
                 Part::Known(result) => known[place] = Some(result),
             }
@@ -50,7 +50,7 @@ impl Router {
         // All that is to be kept is kept before anything leaves: a receiver's messages keep their order.
         let to_store: Vec<_> = begun
             .iter()
-            .filter_map(|(place, id, frame, _)| {
+            .filter_map(|(place, Composed { id, frame, .. }, _)| {
                 let BatchEntry { receiver, message, options } = &entries[*place];
                 let name = message.message_id.as_ref().map(|message_id| (principal, message_id));
                 options.store.then_some(ToStore { receiver, id, frame, options, name })
@@ -59,7 +59,7 @@ impl Router {
         let mut stored = self.store_all(&to_store, accepted).await.into_iter();
         let mut flights = Vec::with_capacity(begun.len());
         let mut sent = Vec::with_capacity(begun.len());
-        for (place, id, frame, ticket) in begun {
+        for (place, Composed { id, frame, ack }, ticket) in begun {
             let BatchEntry { receiver, options, .. } = &entries[place];
             let stored = if options.store { stored.next() } else { None };
             let flight = match stored {
@@ -69,7 +69,7 @@ impl Router {
             match flight {
                 Ok(mut flight) => {
                     self.try_here(&mut flight);
-                    flights.push(flight);
+                    flights.push(flight.awaiting(ack));
                     sent.push((place, id, ticket));
                 }
                 Err(result) => {
@@ -110,10 +110,10 @@ impl Router {
         &self,
         principal: &Principal,
         entry: &BatchEntry,
-        (at, create_at): (SystemTime, &str),
+        accepted: (SystemTime, &str),
         now: Instant,
     ) -> Part {
-        let BatchEntry { receiver, message, .. } = entry;
+        let BatchEntry { receiver, message, options } = entry;
         let claim = message
             .message_id
             .as_ref()
@@ -124,8 +124,7 @@ impl Router {
             Some(Claim::UnderWay(result)) => return Part::UnderWay(result),
             Some(Claim::Known(result)) => return Part::Known((*result).clone()),
         };
-        let (id, frame) = self.frame(None, receiver, message, at, create_at);
-        Part::Sent { id, frame, ticket }
+        Part::Sent { composed: self.compose(None, receiver, message, options, accepted), ticket }
     }
 
     /// Which of the users are online, and where. At most 1,000 are asked for at once.

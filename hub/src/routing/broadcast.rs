@@ -39,9 +39,10 @@ impl Router {
         let accepted = Instant::now();
         let id = self.next_message_id().to_string();
         let create_at = rfc3339(SystemTime::now());
-        let outgoing = Outgoing { id: &id, sender: None, receiver: None, group: None, create_at: &create_at };
+        let outgoing =
+            Outgoing { id: &id, sender: None, receiver: None, group: None, create_at: &create_at, ack: None };
         let frame = server_frame::message(message, &outgoing);
-        let wants_report = options.wait == Wait::Delivered;
+        let wants_report = options.wait != Wait::None;
 
         let (others, registry_error) = self.other_nodes(options.timeout).await;
         let left = options.timeout.saturating_sub(accepted.elapsed());

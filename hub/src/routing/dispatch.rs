@@ -9,6 +9,7 @@ use std::{
 use futures::{FutureExt, future};
 
 use super::{
+    acks::AwaitedAck,
     ports::{Answer, BusError, Letter},
     retry,
     router::Router,
@@ -41,6 +42,8 @@ pub(super) struct Flight<'a> {
     /// Of a stored message: its news, and the other nodes where the receiver was when it was stored. Who connects later
     /// reads it from the inbox.
     stored: Option<(StoredNotice, Vec<NodeInstance>)>,
+    /// The receiver's word that it has the message, where it is waited for.
+    ack: Option<AwaitedAck>,
     retries: u32,
     /// When the present try began, since acceptance.
     began: Duration,
@@ -56,6 +59,7 @@ impl<'a> Flight<'a> {
             tally: SendTally::default(),
             local: None,
             stored: None,
+            ack: None,
             retries: 0,
             began: Duration::ZERO,
             attempts: Vec::new(),
@@ -73,6 +77,12 @@ impl<'a> Flight<'a> {
         Self { stored: Some((notice, nodes)), ..Self::new(receiver, frame, options) }
     }
 
+    /// The same, waiting for the receiver's word if there is to be one.
+    pub(super) fn awaiting(mut self, ack: Option<AwaitedAck>) -> Self {
+        self.ack = ack;
+        self
+    }
+
     fn left(&self, elapsed: Duration) -> Duration {
         self.options.timeout.saturating_sub(elapsed)
     }
@@ -82,7 +92,7 @@ impl<'a> Flight<'a> {
     }
 
     fn waits(&self) -> bool {
-        self.options.wait == Wait::Delivered
+        self.options.wait != Wait::None
     }
 
     /// Takes note of what the present try came to.
@@ -101,13 +111,19 @@ impl<'a> Flight<'a> {
             self.note_attempt();
         }
         let mut conclusion = self.tally.conclude();
-        let (mut status, connections, nodes) = if self.waits() {
-            (conclusion.status, conclusion.connections, self.tally.nodes(own))
-        } else {
-            (accepted(conclusion.status), 0, Vec::new())
+        let acked = self.ack.as_mut().is_some_and(AwaitedAck::came);
+        let (mut status, connections, nodes) = match self.options.wait {
+            Wait::None => (accepted(conclusion.status), 0, Vec::new()),
+            // Whoever says that it has the message got it, also where no node has reported yet.
+            Wait::Acked if acked => (SendStatus::Acked, conclusion.connections.max(1), self.tally.nodes(own)),
+            Wait::Acked | Wait::Delivered => {
+                (conclusion.status, conclusion.connections, self.tally.nodes(own))
+            }
         };
         let offset = self.stored.map(|(notice, _)| notice.offset.to_string());
-        if offset.is_some() && !matches!(status, SendStatus::Delivered | SendStatus::Partial) {
+        if offset.is_some()
+            && !matches!(status, SendStatus::Acked | SendStatus::Delivered | SendStatus::Partial)
+        {
             // Whatever happened on the way: it is kept and will be read.
             (status, conclusion.error) = (SendStatus::Stored, None);
         }
@@ -134,6 +150,7 @@ fn accepted(status: SendStatus) -> SendStatus {
         SendStatus::Accepted
         | SendStatus::Delivered
         | SendStatus::Stored
+        | SendStatus::Acked
         | SendStatus::Unknown
         | SendStatus::Partial => SendStatus::Accepted,
     }
@@ -189,6 +206,7 @@ impl Router {
             active = again;
         }
         settle_local(flights, accepted).await;
+        hear_acks(flights, accepted).await;
     }
 
     /// Whether nothing is left to do for a message that was tried here: nobody waits for it, and its receiver is known to
@@ -371,6 +389,19 @@ async fn settle_local(flights: &mut [Flight<'_>], accepted: Instant) {
         let left = flight.left(accepted.elapsed());
         let outcome = confirmed(settled, left).await;
         flight.tally.note_own(outcome);
+    }
+}
+
+/// Waits for the receivers' words, each until its message's time is up. A message that nobody can have needs none.
+async fn hear_acks(flights: &mut [Flight<'_>], accepted: Instant) {
+    for flight in flights {
+        let left = flight.left(accepted.elapsed());
+        let Some(ack) = &mut flight.ack else { continue };
+        let nowhere = matches!(flight.tally.conclude().status, SendStatus::Offline | SendStatus::Failed);
+        // What is kept reaches who comes in time.
+        if !nowhere || flight.stored.is_some() {
+            ack.wait(left).await;
+        }
     }
 }
 

@@ -94,9 +94,10 @@ impl Router {
             receiver: None,
             group: Some(group),
             create_at: &create_at,
+            ack: None,
         };
         let frame = server_frame::message(message, &outgoing);
-        let waited = options.wait == Wait::Delivered;
+        let waited = options.wait != Wait::None;
 
         let local = self.group_here(sender, group, &frame, waited, options.timeout);
         let remote = async {

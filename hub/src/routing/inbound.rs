@@ -48,6 +48,7 @@ impl Inbound for Router {
             Kind::Membership => self.change_for_other(envelope),
             Kind::MembersQuestion => self.answer_question(source, envelope),
             Kind::MembersPage => self.take_page(envelope),
+            Kind::Ack => self.ack_heard(&envelope),
             Kind::Ban => self.ban_heard(source, envelope),
             Kind::Revoke => self.revoke_here(source, envelope),
             Kind::Replace => self.replace_here(source, envelope),

@@ -57,6 +57,8 @@ impl Router {
         if let Some(ban) = &ban {
             self.set_ban(user, Some(ban)).await?;
         }
+        // While the registry is away those of connections that are closed now end with them, others lapse.
+        let _ = tokio::time::timeout(TIMEOUT, self.directory.forget_sessions(user)).await;
         let banned_until = ban.map(|ban| rfc3339(ban.until));
         let notice = request
             .notify

@@ -120,6 +120,7 @@ impl Router {
                 true => self.groups.join(connection, &change.group, JoinedBy::Api).is_ok(),
                 false => self.groups.roster().leave(connection, &change.group),
             });
+            self.registry.note_session(connection);
         }
         (connections.len(), changed)
     }

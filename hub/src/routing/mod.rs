@@ -1,5 +1,6 @@
 //! Decisions: who gets a message, through which nodes, and what is answered.
 
+mod acks;
 pub mod assertion;
 mod audience;
 pub mod backend_message;
@@ -26,6 +27,7 @@ pub mod retry;
 pub mod revoke;
 pub mod router;
 pub mod send;
+pub mod session_state;
 mod store;
 pub mod tally;
 mod targets;

@@ -6,8 +6,9 @@ use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::session_state::SessionState;
 use crate::{
-    identity::{ClientId, ConnectionId, GroupName, Incarnation, NodeId, NodeInstance, UserId},
+    identity::{ClientId, ConnectionId, GroupName, Incarnation, NodeId, NodeInstance, SessionId, UserId},
     protocol::{
         envelope::{Envelope, ReportStatus},
         event::EventPosition,
@@ -142,6 +143,16 @@ pub struct ConnectionRecord {
     pub remote_address: String,
     /// When its token was issued, in ms since the epoch; 0 when the token does not say, none without a token.
     pub token_issued_at: Option<u64>,
+    /// What is kept for when the client comes back; none when nothing is. Not read back.
+    pub session: Option<(SessionId, SessionState)>,
+}
+
+impl ConnectionRecord {
+    /// The device that the client named: it has one live connection, the newest. None for a client that named none.
+    #[must_use]
+    pub fn device(&self) -> Option<&ClientId> {
+        Some(&self.client).filter(|client| client.as_str() != self.connection.to_string())
+    }
 }
 
 /// How many connections one user may have on all nodes together, and what happens beyond.
@@ -403,6 +414,25 @@ pub trait Directory: Send + Sync {
     /// All connections and groups of this node were written in this `epoch` of the registration: what is not in the
     /// registry now is not here either.
     fn asserted(&self, epoch: u64) -> BoxFuture<'_, ()>;
+
+    /// What is kept of a session of this user; none when there is no such session, or it is too old.
+    fn session<'a>(
+        &'a self,
+        user: &'a UserId,
+        session: SessionId,
+    ) -> BoxFuture<'a, Result<Option<SessionState>, DirectoryError>>;
+
+    /// The connection of a session ended. From now on it is kept for as long as sessions are, or, unless `resumable`,
+    /// not at all.
+    fn end_session<'a>(
+        &'a self,
+        user: &'a UserId,
+        session: SessionId,
+        resumable: bool,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>>;
+
+    /// Forgets all sessions of a user.
+    fn forget_sessions<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), DirectoryError>>;
 
     /// Writes a user's ban, or lifts it.
     fn set_ban<'a>(

@@ -20,6 +20,7 @@ use super::{
     offline_news::OfflineNews,
     ports::{Ban, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, UserNodes},
     router::rfc3339,
+    session_state::SessionState,
     whereabouts::Whereabouts,
 };
 #[cfg(test)]
@@ -110,7 +111,10 @@ pub struct Registry {
     hasher: std::collections::hash_map::RandomState,
     unsettled: Mutex<HashMap<ConnectionId, Subject>>,
     offline_news: OfflineNews,
-    unsettled_added: Notify,
+    /// Connections whose sessions are to be kept as they are now.
+    to_note: Mutex<HashMap<ConnectionId, Subject>>,
+    /// One of the two has got something.
+    written_later: Notify,
 }
 
 impl Registry {
@@ -139,7 +143,8 @@ impl Registry {
             hasher: std::collections::hash_map::RandomState::new(),
             unsettled: Mutex::default(),
             offline_news: OfflineNews::default(),
-            unsettled_added: Notify::new(),
+            to_note: Mutex::default(),
+            written_later: Notify::new(),
         }
     }
 
@@ -165,12 +170,25 @@ impl Registry {
                 match self.known_bans.of(&connection.user, SystemTime::now()) {
                     Some(Ban { until, reason }) => ConnectRefusal::Banned { until, reason },
                     None if needs_registry => ConnectRefusal::RegistryAway(why),
-                    None => return Ok(()),
+                    None => {
+                        self.replace_device_here(connection);
+                        return Ok(());
+                    }
                 }
             }
         };
         self.take_out(connection);
         Err(refusal)
+    }
+
+    /// Closes older connections of a device as far as this node has them; the registry does it for all when it is back.
+    fn replace_device_here(&self, connection: &Connection) {
+        let Some(device) = connection.device() else { return };
+        for other in self.local.of_user(&connection.user) {
+            if other.client == *device && other.id < connection.id {
+                other.queue.close(CloseReason::Replaced);
+            }
+        }
     }
 
     fn take_out(&self, connection: &Connection) {
@@ -183,16 +201,31 @@ impl Registry {
 
     /// Takes a connection out of the table, then out of the directory.
     pub async fn disconnect(&self, connection: &Connection) {
+        // Whoever was told to go away for good does not take up where it was.
+        let sent_off =
+            matches!(connection.queue.closing(), Some(CloseReason::Kicked(_) | CloseReason::TokenRevoked));
         self.take_out(connection);
         // An unreachable directory is written later; a ban does not concern a removal.
-        let _ = self.settle(Subject::of(connection)).await;
+        let settled = self.settle(Subject::of(connection)).await;
+        if let (Ok(()), Some(session)) = (settled, connection.session) {
+            // One that is not noted lapses by itself.
+            let _ = self.directory.end_session(&connection.user, session, !sent_off).await;
+        }
     }
 
     /// Has the connection's entry written again soon, because something about it has changed; the directory may then
     /// refuse it.
     pub fn settle_again(&self, connection: &Connection) {
         self.unsettled.lock().insert(connection.id, Subject::of(connection));
-        self.unsettled_added.notify_one();
+        self.written_later.notify_one();
+    }
+
+    /// What is to be kept of a connection's session has changed: the directory hears it soon.
+    pub fn note_session(&self, connection: &Connection) {
+        if connection.session.is_some() {
+            self.to_note.lock().insert(connection.id, Subject::of(connection));
+            self.written_later.notify_one();
+        }
     }
 
     /// Connections whose directory entry is not known to be true.
@@ -253,7 +286,7 @@ impl Registry {
         if matches!(outcome, Err(DirectoryError::Unavailable(_))) {
             unsettled.insert(id, subject.clone());
             drop(unsettled);
-            self.unsettled_added.notify_one();
+            self.written_later.notify_one();
         } else {
             unsettled.remove(&id);
         }
@@ -403,6 +436,10 @@ impl Registry {
                 self.settle_all(unsettled).await;
                 waiting = !self.unsettled.lock().is_empty();
             }
+            if registered {
+                let noted = std::mem::take(&mut *self.to_note.lock());
+                self.settle_all(noted.into_values().collect()).await;
+            }
             if registered && !waiting && written_epoch != asserted_epoch {
                 asserted_epoch = written_epoch;
                 self.assertion.note(Part::Connections, asserted_epoch).await;
@@ -410,7 +447,7 @@ impl Registry {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 changed = registration.changed() => if changed.is_err() { return },
-                () = self.unsettled_added.notified(), if !waiting => {}
+                () = self.written_later.notified(), if !waiting => {}
                 () = tokio::time::sleep(RETRY_PAUSE), if waiting || !self.offline_news.is_empty() => {}
                 _ = ticks.tick() => {
                     shard = (shard + 1) % shards.max(1);
@@ -445,6 +482,7 @@ fn record(connection: &Connection) -> ConnectionRecord {
         connected_at: connection.connected_at,
         remote_address: connection.remote_address.clone(),
         token_issued_at: connection.token_issued_at(),
+        session: connection.session.map(|session| (session, SessionState::of(connection))),
     }
 }
 

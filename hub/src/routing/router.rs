@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::message_stamp::rfc3339;
 use super::{
+    acks::Acks,
     assertion::Assertion,
     duplicate_window::DuplicateWindows,
     event_writer::EventWriter,
@@ -46,7 +47,7 @@ pub struct Router {
     pub(super) known_bans: Arc<KnownBans>,
     pub(super) registration: watch::Receiver<Registration>,
     /// Other nodes when the registry last answered; used to say how many are silent while it is away.
-    last_known_nodes: Mutex<Vec<NodeInstance>>,
+    pub(super) last_known_nodes: Mutex<Vec<NodeInstance>>,
     /// What the backend wants to hear; none when nobody asked for events.
     events: Option<Arc<EventWriter>>,
     /// This node in whatever life it is.
@@ -55,6 +56,7 @@ pub struct Router {
     /// Envelopes of other nodes that were acted on.
     pub(super) repeats: Arc<DuplicateWindows>,
     pub(super) idempotency: Idempotency,
+    pub(super) acks: Arc<Acks>,
     /// Held while a frame is given to all connections.
     pub(super) broadcast_turn: Arc<tokio::sync::Mutex<()>>,
     pub(super) ids: MessageIds,
@@ -101,6 +103,7 @@ impl Router {
             numbers: AtomicU64::new(1),
             repeats: Arc::default(),
             idempotency: Idempotency::default(),
+            acks: Arc::default(),
             broadcast_turn: Arc::default(),
             ids: MessageIds::default(),
         })

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    acks::AwaitedAck,
     dispatch::Flight,
     idempotency::{Claim, Principal, Ticket},
     message_stamp::with_rfc3339,
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     identity::UserId,
     protocol::{
-        message::{Message, SendOptions},
+        message::{Message, SendOptions, Wait},
         send_result::SendResult,
         server_frame::{self, Outgoing},
         wire_frame::WireFrame,
@@ -91,8 +92,8 @@ impl Router {
         (accepted, retrying): (Instant, Option<&AtomicBool>),
     ) -> SendResult {
         let now = SystemTime::now();
-        let (id, frame) =
-            with_rfc3339(now, |create_at| self.frame(sender, receiver, message, now, create_at));
+        let Composed { id, frame, ack } =
+            with_rfc3339(now, |create_at| self.compose(sender, receiver, message, options, (now, create_at)));
         let mut flight = if options.store {
             let name = principal.zip(message.message_id.as_ref());
             let to_store = ToStore { receiver, id: &id, frame: &frame, options, name };
@@ -107,6 +108,7 @@ impl Router {
         } else {
             Flight::new(receiver, frame, *options)
         };
+        flight = flight.awaiting(ack);
         self.try_here(&mut flight);
         // Most messages of a node whose users are here end here. The rest is in a box, so that these do not carry it.
         if !self.is_done_here(&flight) {
@@ -117,18 +119,30 @@ impl Router {
         result
     }
 
-    /// The frame of a message for one user that was accepted `now`, which `create_at` is the text of, and its id.
-    pub(super) fn frame(
+    /// A message for one user as it will travel, accepted at a time and its text.
+    pub(super) fn compose(
         &self,
         sender: Option<&UserId>,
         receiver: &UserId,
         message: &Message,
-        now: SystemTime,
-        create_at: &str,
-    ) -> (String, WireFrame) {
+        options: &SendOptions,
+        (now, create_at): (SystemTime, &str),
+    ) -> Composed {
         let id = self.ids.next(now).to_string();
-        let outgoing = Outgoing { id: &id, sender, receiver: Some(receiver), group: None, create_at };
+        let ack = (options.wait == Wait::Acked).then(|| self.acks.expect(receiver));
+        let token = ack.as_ref().map(|awaited| awaited.token(self.own()));
+        let (receiver, ack_of) = (Some(receiver), token.as_ref());
+        let outgoing = Outgoing { id: &id, sender, receiver, group: None, create_at, ack: ack_of };
         let frame = server_frame::message(message, &outgoing);
-        (id, frame)
+        Composed { id, frame, ack }
     }
+}
+
+/// A message for one user as it will travel.
+pub(super) struct Composed {
+    /// The hub's id of it.
+    pub(super) id: String,
+    pub(super) frame: WireFrame,
+    /// The receiver's word, where it is waited for.
+    pub(super) ack: Option<AwaitedAck>,
 }

@@ -14,14 +14,15 @@ use super::{
     heartbeat::Watched,
     identity::{self, Identity},
     lifecycle::Phase,
+    resumption,
     seats::Seat,
 };
 use crate::{
     auth::{Grants, origin_allowed},
-    identity::{GroupName, UserId},
+    identity::{ClientId, GroupName, SessionId, UserId},
     local::{connection::Connection, inbox_feed::InboxFeed},
     protocol::{close_reason::CloseReason, error_code::ErrorCode, inbox_offset::Offset},
-    routing::{registry::ConnectRefusal, router::rfc3339},
+    routing::{registry::ConnectRefusal, router::rfc3339, session_state::SessionState},
     settings::{ClientSend, Hot, OnRegistryDown},
 };
 
@@ -83,6 +84,8 @@ pub struct Admitted {
     pub send_right: SendRight,
     /// What it shares with the others.
     pub edge: Arc<Edge>,
+    /// Whether the client took up its session.
+    pub resumed: bool,
     watched: Watched,
     registered: bool,
     _seats: (Seat, Option<AddressSeat>),
@@ -140,6 +143,7 @@ impl Edge {
             return Err(Refusal::new(ErrorCode::OriginNotAllowed, detail));
         }
         let identity = self.identify(inputs, address.as_ref())?;
+        let session = resumption::session_id(inputs.session.as_deref())?;
         let most = self.hot.now().max_connections;
         let Some(seat) = self.seats.take(most) else {
             let detail = format!("the node has its {most} connections");
@@ -161,20 +165,22 @@ impl Edge {
             &identity.grants,
             most,
         )?;
-        let inbox = self.inbox_of(inputs, &identity)?;
-        self.register(identity, groups, inbox, (seat, address_seat), address).await
+        let taken_up = self.take_up(&identity, session).await;
+        let device = identity.client_id.as_ref().or(taken_up.as_ref().map(|state| &state.client_id));
+        let inbox = self.inbox_of(inputs, device)?;
+        self.register(identity, (groups, inbox, taken_up), (seat, address_seat), address).await
     }
 
     async fn register(
         self: &Arc<Self>,
         identity: Identity,
-        groups: Vec<GroupName>,
-        inbox: InboxFeed,
+        (groups, inbox, taken_up): (Vec<GroupName>, InboxFeed, Option<SessionState>),
         seats: (Seat, Option<AddressSeat>),
         address: Option<ClientAddress>,
     ) -> Result<Admitted, Refusal> {
         let id = self.router.next_connection_id();
-        let client = match identity.client_id {
+        let known = taken_up.as_ref().map(|state| state.client_id.clone());
+        let client = match identity.client_id.or(known) {
             Some(client) => client,
             None => identity::client_id(&id.to_string())?,
         };
@@ -188,12 +194,14 @@ impl Edge {
                 self.hot.now().limits.queue,
             )
             .within(Arc::clone(&self.queue_budget))
-            .reading(inbox),
+            .reading(inbox)
+            .with_session((!self.settings.resume_window.is_zero()).then(SessionId::random)),
         );
         let mut admitted = Admitted {
             watched: self.heartbeat.watch(Arc::clone(&connection), identity.expires),
             send_right: SendRight { hot: Arc::clone(&self.hot), grants: identity.grants },
             edge: Arc::clone(self),
+            resumed: taken_up.is_some(),
             registered: true,
             connection,
             _seats: seats,
@@ -209,6 +217,12 @@ impl Edge {
         if let Err(refusal) = self.join_at_connect(&admitted.connection, &groups).await {
             admitted.leave().await;
             return Err(refusal);
+        }
+        if let Some(state) = &taken_up {
+            self.join_again(&admitted.connection, admitted.send_right.grants(), state).await;
+        }
+        if !admitted.connection.groups.is_empty() {
+            self.router.registry().note_session(&admitted.connection);
         }
         // A drain or a kick that came meanwhile has seen the connection in the table and closed it.
         if let Some(reason) = admitted.connection.queue.closing() {
@@ -231,17 +245,19 @@ impl Edge {
     }
 
     /// The place in its user's inbox of a client that connects.
-    fn inbox_of(&self, inputs: &ConnectInputs, identity: &Identity) -> Result<InboxFeed, Refusal> {
+    fn inbox_of(&self, inputs: &ConnectInputs, device: Option<&ClientId>) -> Result<InboxFeed, Refusal> {
         let bad = |detail: String| Refusal::new(ErrorCode::BadRequest, detail);
         let asked = inputs
             .offset
             .as_deref()
             .map(|text| text.parse::<Offset>().map_err(|error| bad(format!("offset: {error}"))));
         let asked = asked.transpose()?;
-        match (&identity.client_id, asked) {
+        match (device, asked) {
             _ if self.settings.inbox.messages == 0 => Ok(InboxFeed::default()),
             (Some(_), asked) => Ok(InboxFeed::of_device(asked)),
             (None, None) => Ok(InboxFeed::passing()),
+            // The device was the session's, which has lapsed.
+            (None, Some(_)) if inputs.session.is_some() => Ok(InboxFeed::passing()),
             (None, Some(_)) => Err(bad("offset needs a client_id: nothing is kept without one".to_owned())),
         }
     }

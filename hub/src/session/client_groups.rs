@@ -122,6 +122,7 @@ impl ClientGroups {
         } else {
             groups.roster().leave(connection, &wish.group);
         }
+        edge.router.registry().note_session(connection);
         if groups.is_settled(&wish.group) {
             self.0.answer_change(&wish, BroadcastStatus::Complete);
             return Ok(());

@@ -16,6 +16,7 @@ use crate::{
     identity::UserId,
     local::connection::Connection,
     protocol::{
+        ack_token::AckToken,
         client_frame::ClientMessage,
         error_code::ErrorCode,
         message::{Message, SendOptions, Wait},
@@ -80,21 +81,17 @@ impl ClientSends {
     /// # Errors
     /// [`NotAccepted`]: the message was not accepted.
     pub fn accept(&self, message: ClientMessage) -> Result<(), NotAccepted> {
-        let limit = self.0.edge.hot.now().limits.client_in_flight;
-        if self.0.in_flight.load(Ordering::Acquire) >= limit {
-            return Err(NotAccepted::TooManyInFlight(limit));
-        }
+        self.0.begin()?;
         let ClientMessage { receiver, message } = message;
         let mut waiting = self.0.waiting.lock();
         if let Some(behind) = waiting.get_mut(&receiver) {
             if behind.messages.len() >= BEHIND_A_RETRY && behind.retrying.load(Ordering::Acquire) {
+                self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
                 return Err(NotAccepted::ReceiverOverloaded(receiver));
             }
-            self.0.in_flight.fetch_add(1, Ordering::AcqRel);
             behind.messages.push_back(message);
             return Ok(());
         }
-        self.0.in_flight.fetch_add(1, Ordering::AcqRel);
         let behind = Behind::default();
         let retrying = Arc::clone(&behind.retrying);
         waiting.insert(receiver.clone(), behind);
@@ -103,9 +100,34 @@ impl ClientSends {
         self.0.edge.tasks.spawn(async move { shared.send_in_order(receiver, message, &retrying).await });
         Ok(())
     }
+
+    /// Brings the client's word that it has a message to where its sender waits.
+    ///
+    /// # Errors
+    /// [`NotAccepted`]: the word goes nowhere.
+    pub fn acknowledge(&self, token: AckToken) -> Result<(), NotAccepted> {
+        self.0.begin()?;
+        let shared = Arc::clone(&self.0);
+        self.0.edge.tasks.spawn(async move {
+            shared.edge.router.acknowledge(&shared.connection.user, &token).await;
+            shared.in_flight.fetch_sub(1, Ordering::AcqRel);
+        });
+        Ok(())
+    }
 }
 
 impl Shared {
+    /// Begins one thing that takes time, unless as many are under way as may be.
+    fn begin(&self) -> Result<(), NotAccepted> {
+        let limit = self.edge.hot.now().limits.client_in_flight;
+        // One client's frames are read one after the other, so nobody else adds meanwhile.
+        if self.in_flight.load(Ordering::Acquire) >= limit {
+            return Err(NotAccepted::TooManyInFlight(limit));
+        }
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
     /// Sends a message, then those that came for the same receiver meanwhile.
     async fn send_in_order(&self, receiver: UserId, first: Message, retrying: &AtomicBool) {
         let mut next = Some(first);

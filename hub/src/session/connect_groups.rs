@@ -67,13 +67,19 @@ impl Edge {
                 }
             }
         }
+        self.settle_groups(groups).await;
+        Ok(())
+    }
+
+    /// Waits until the registry knows of these groups, or has not answered for 2 s.
+    pub(super) async fn settle_groups(&self, groups: &[GroupName]) {
+        let registry = self.router.groups();
         let settle =
             futures::stream::iter(groups).for_each_concurrent(SETTLING_AT_ONCE, |group| async move {
                 // What cannot be written now is written later.
                 let _ = registry.settle(group).await;
             });
         let _ = tokio::time::timeout(SETTLING, settle).await;
-        Ok(())
     }
 
     /// Makes a connection's memberships those that a renewed token allows: it leaves the groups that are not granted
@@ -101,6 +107,7 @@ impl Edge {
         if changed.is_empty() {
             return;
         }
+        self.router.registry().note_session(connection);
         let registry = Arc::clone(registry);
         self.tasks.spawn(async move {
             for group in changed {

@@ -17,8 +17,6 @@ const BEARER_SUBPROTOCOL: &str = "bearer.";
 /// Of `Sec-WebSocket-Key`.
 const KEY_ENCODING: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
-/// Documented, but not in this release.
-const NOT_BUILT: [&str; 1] = ["session"];
 
 /// Why a client is not taken. Answered as HTTP before the upgrade.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +53,8 @@ pub struct ConnectInputs {
     pub groups: Option<String>,
     /// The last offset that the client has, from the query.
     pub offset: Option<String>,
+    /// A session to take up.
+    pub session: Option<String>,
     /// `Origin`.
     pub origin: Option<String>,
     /// `Host`.
@@ -95,11 +95,7 @@ impl ConnectInputs {
                 "groups" => &mut inputs.groups,
                 "offset" if value.is_empty() => continue,
                 "offset" => &mut inputs.offset,
-                name if NOT_BUILT.contains(&name) && !value.is_empty() => {
-                    return Err(Refusal::bad(format!(
-                        "{name} is not built yet in this release, leave it out"
-                    )));
-                }
+                "session" => &mut inputs.session,
                 _ => continue,
             };
             put(slot, &name, decode(value)?)?;
@@ -256,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_and_what_is_not_built_are_refused() {
+    fn contradictions_are_refused() {
         let cases: [(&str, Headers<'_>, &str); 8] = [
             ("/ws?user_id=a&user_id=b", &[], "two different values of user_id"),
             ("/ws?user_id=a", &[("x-user-id", "b")], "two different values of x-user-id"),
@@ -264,8 +260,8 @@ mod tests {
             ("/ws", &[("origin", "http://a"), ("origin", "http://b")], "two different values of origin"),
             ("/ws?user_id=%ff", &[], "the query is not percent-encoded UTF-8"),
             ("/ws?groups=a&groups=b", &[], "two different values of groups"),
-            ("/ws?session=a", &[], "session is not built yet"),
             ("/ws?offset=a&offset=b", &[], "two different values of offset"),
+            ("/ws?session=a&session=b", &[], "two different values of session"),
         ];
         for (uri, headers, why) in cases {
             let refusal = read(uri, headers).unwrap_err();

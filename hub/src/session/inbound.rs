@@ -48,7 +48,11 @@ impl Inbound {
         let within_rate = self.within_rate();
         let parsed = client_frame::parse(text);
         let message_id = match &parsed {
-            Ok(ClientFrame::Ping { message_id } | ClientFrame::Auth { message_id, .. })
+            Ok(
+                ClientFrame::Ping { message_id }
+                | ClientFrame::Auth { message_id, .. }
+                | ClientFrame::Word { message_id, .. },
+            )
             | Err(BadFrame { message_id, .. }) => message_id.clone(),
             Ok(ClientFrame::Message(frame)) => frame.message.message_id.clone(),
             Ok(ClientFrame::GroupMessage(frame)) => frame.message.message_id.clone(),
@@ -79,6 +83,11 @@ impl Inbound {
             Ok(ClientFrame::Ping { message_id }) => {
                 // A queue that is full or closing answers with its close.
                 let _ = connection.queue.push(server_frame::pong(message_id.as_ref()), None);
+            }
+            Ok(ClientFrame::Word { token, .. }) => {
+                if let Err(refused) = self.sends.acknowledge(token) {
+                    error(refused.code(), &refused.to_string());
+                }
             }
             Ok(ClientFrame::Auth { .. }) => match (renewed, &message_id) {
                 (Some(Err(refusal)), _) => error(refusal.code, &refusal.detail),

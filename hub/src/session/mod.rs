@@ -28,6 +28,7 @@ pub mod pulse;
 pub mod queue_keeper;
 pub mod rate_limit;
 mod renewal;
+mod resumption;
 pub mod seats;
 pub mod session_loop;
 pub mod traffic;

@@ -76,6 +76,8 @@ where
         user_id: &connection.user,
         node_id: &edge.settings.node_id,
         ping_interval: edge.settings.ping_interval,
+        session: connection.session,
+        resumed: admitted.resumed,
     });
     let sends = ClientSends::new(Arc::clone(&edge), Arc::clone(&connection));
     let groups = ClientGroups::new(Arc::clone(&edge), Arc::clone(&connection));

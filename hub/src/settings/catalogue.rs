@@ -331,6 +331,13 @@ pub const CATALOGUE: &[Setting] = &[
         "25s",
         "How often clients are pinged, 100ms to 10m; two unanswered close with 4005",
     ),
+    setting(
+        LIFE,
+        "WSC_RESUME_WINDOW",
+        "DURATION",
+        "2m",
+        "How long a client that is gone can take up its session on any node, 0s (never) to 24h",
+    ),
     setting(LIFE, "WSC_GRACE", "DURATION", "110s", "Time between SIGTERM and the end, 1s to 1h"),
     setting(
         LIFE,
@@ -350,7 +357,7 @@ pub const CATALOGUE: &[Setting] = &[
 ];
 
 /// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
-pub const NOT_BUILT: &[&str] = &["WSC_RESUME_WINDOW", "WSC_DRAIN_SETTLE", "WSC_DRAIN_RATE"];
+pub const NOT_BUILT: &[&str] = &["WSC_DRAIN_SETTLE", "WSC_DRAIN_RATE"];
 
 #[cfg(test)]
 mod tests {

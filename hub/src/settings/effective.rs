@@ -46,6 +46,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How often clients are pinged.
     pub ping_interval: Duration,
+    /// How long a client that is gone can take up its session; zero for never.
+    pub resume_window: Duration,
     /// What may change while the hub runs, as flags and variables say.
     pub hot: HotSettings,
     /// File that changes it; known to have been good.

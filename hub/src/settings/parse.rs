@@ -212,6 +212,7 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
         zone: reader.text("WSC_ZONE").unwrap_or_default(),
         owner: reader.text("WSC_OWNER").unwrap_or_default(),
         ping_interval: reader.duration("WSC_PING_INTERVAL", "25s", "100ms", "10m"),
+        resume_window: reader.duration("WSC_RESUME_WINDOW", "2m", "0s", "24h"),
         max_groups: usize::try_from(reader.number("WSC_MAX_GROUPS", 128, 1, 4096)).unwrap_or(usize::MAX),
         inbox: inbox(reader),
         per_user: per_user(reader),

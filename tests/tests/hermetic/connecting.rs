@@ -36,7 +36,6 @@ async fn bad_input_is_refused_before_the_upgrade() -> Result<()> {
         (WsRequest::new("/ws?user_id=a&client_id=x%20y"), "bad_request", "client"),
         (WsRequest::new("/ws?user_id=a&client_id=x").header("X-Client-ID", "y"), "bad_request", "client"),
         (WsRequest::new("/ws?user_id=a&groups=a%7Db"), "bad_request", "group contains '}'"),
-        (WsRequest::new("/ws?user_id=a&session=s1"), "bad_request", "not built yet"),
         (
             WsRequest::new("/ws?user_id=a&client_id=x&offset=1-1"),
             "bad_request",

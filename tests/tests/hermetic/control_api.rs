@@ -144,7 +144,6 @@ async fn a_bad_body_is_answered_with_400_and_what_to_change() -> Result<()> {
         (send, "{\"message_id\":\"a b\"}", "message_id"),
         (send, "{\"options\":5}", "options"),
         (send, "{\"options\":{\"wait\":\"forever\"}}", "wait"),
-        (send, "{\"options\":{\"wait\":\"acked\"}}", "not built yet"),
         (send, "{\"options\":{\"store\":\"yes\"}}", "options.store must be"),
         (send, "{\"options\":{\"ttl_seconds\":5}}", "goes with options.store"),
         ("/v1/broadcast", "{\"options\":{\"store\":true}}", "to one user only"),

@@ -1,5 +1,6 @@
 //! Behaviour of the hub as a process, over real sockets and a real `redis-server`, on loopback only.
 
+mod acks;
 mod across_nodes;
 mod api_keys;
 mod backend_messages;
@@ -39,6 +40,7 @@ mod revocations;
 mod rfc6455;
 mod secrecy;
 mod sentinel_tls;
+mod sessions;
 mod settings;
 mod shutdown;
 mod slow_readers;

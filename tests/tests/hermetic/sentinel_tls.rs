@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use wsc_tests::{
-    hub_fleet::{HubFleet, RedisWiring},
+    hub_fleet::HubFleet,
     hub_process::HubOptions,
     redis_sentinel::RedisSentinel,
     redis_server::make_certificates,

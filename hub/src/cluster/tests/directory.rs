@@ -7,7 +7,10 @@ use super::{
     redis_server::RedisServer,
     test_node::*,
 };
-use crate::routing::ports::DirectoryError;
+use crate::{
+    identity::ClientId,
+    routing::ports::{ConnectionRecord, DirectoryError},
+};
 
 over_every_redis! {
     two_nodes_see_each_other_and_each_others_users,
@@ -32,7 +35,7 @@ async fn two_nodes_see_each_other_and_each_others_users(redis: TestRedis) {
     assert_eq!(seen, presence);
     assert_eq!(seen.connections[0].instance, a.instance());
     assert_eq!(seen.connections[0].record.connection, first);
-    assert_eq!(seen.connections[0].record.client.as_str(), "phone");
+    assert_eq!(seen.connections[0].record.client.as_str(), first.to_string(), "no device of its own");
 
     let (second, both) = b.connect(&alice).await;
     assert!(both.ver > presence.ver);
@@ -53,7 +56,7 @@ async fn two_nodes_see_each_other_and_each_others_users(redis: TestRedis) {
 async fn the_hash_holds_what_the_contract_says(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let alice = user("alice");
-    let record = record(&alice);
+    let record = ConnectionRecord { client: ClientId::new("phone").unwrap(), ..record(&alice) };
     let written = node.directory.connect(record.clone()).await.unwrap();
     let hash: HashMap<String, String> = redis.command(&["HGETALL", "t:{u:alice}:conn"]).await;
     let field = format!("{}/{}", node.instance(), record.connection);

@@ -43,7 +43,7 @@ fn node(redis: &RedisCluster, name: &str, tracker: &TaskTracker, stop: &Cancella
 
 async fn connect(router: &Arc<Router>, user: &UserId) -> Arc<Connection> {
     let id = ConnectionId::new(ulid::Ulid::generate());
-    let (device, at) = (ClientId::new("phone").unwrap(), SystemTime::now());
+    let (device, at) = (ClientId::new(id.to_string()).unwrap(), SystemTime::now());
     let limits = QueueLimits { bytes: 1, messages: 1 };
     let connection = Arc::new(Connection::new(id, user.clone(), device, String::new(), at, limits));
     router.registry().connect(&connection, true).await.unwrap();

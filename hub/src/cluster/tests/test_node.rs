@@ -95,6 +95,7 @@ pub(super) fn settings(node: &str, redis: Option<RedisSettings>) -> ClusterSetti
         events: false,
         inbox: INBOX,
         login: LoginPolicy::default(),
+        resume_window: Duration::from_secs(120),
     }
 }
 
@@ -219,13 +220,15 @@ pub(super) fn user(name: &str) -> UserId {
 }
 
 pub(super) fn record(user: &UserId) -> ConnectionRecord {
+    let connection = ConnectionId::new(Ulid::generate());
     ConnectionRecord {
         user: user.clone(),
-        connection: ConnectionId::new(Ulid::generate()),
-        client: ClientId::new("phone").unwrap(),
+        connection,
+        client: ClientId::new(connection.to_string()).unwrap(),
         connected_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_732_356_000_123),
         remote_address: "127.0.0.1:4711".to_owned(),
         token_issued_at: None,
+        session: None,
     }
 }
 

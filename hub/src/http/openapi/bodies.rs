@@ -81,6 +81,34 @@ pub(super) struct LiveOptions {
     ttl_seconds: Option<u64>,
 }
 
+/// What the sender of a message to many can wait for.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum WaitOfMany {
+    /// Nothing: answered as soon as the message is on its way.
+    None,
+    /// The kernel buffers of the receivers' connections.
+    Delivered,
+}
+
+/// How a message to many is sent.
+#[derive(ToSchema)]
+pub(super) struct ManyOptions {
+    /// What to wait for.
+    #[schema(inline, default = "delivered")]
+    wait: Option<WaitOfMany>,
+    /// How long to wait, in milliseconds.
+    #[schema(minimum = 1, maximum = 60_000, default = 5000)]
+    timeout_ms: Option<u64>,
+    /// Taken and of no account: a message to many is not tried again.
+    #[schema(minimum = 0, maximum = 10, default = 3)]
+    max_retries: Option<u32>,
+    #[schema(required = false, schema_with = not_stored)]
+    store: Option<bool>,
+    #[schema(required = false, schema_with = nothing)]
+    ttl_seconds: Option<u64>,
+}
+
 /// How a message is sent that is kept in its receiver's inbox first.
 #[derive(ToSchema)]
 pub(super) struct StoreOptions {
@@ -143,7 +171,7 @@ pub(super) struct GroupSendRequest {
     content: Option<String>,
     /// Any JSON.
     data: Option<Value>,
-    options: Option<LiveOptions>,
+    options: Option<ManyOptions>,
 }
 
 /// A message for one of many users.
@@ -178,7 +206,7 @@ pub(super) struct BroadcastRequest {
     content: Option<String>,
     /// Any JSON.
     data: Option<Value>,
-    options: Option<LiveOptions>,
+    options: Option<ManyOptions>,
     /// Users who get nothing.
     #[schema(max_items = 1000)]
     exclude_users: Option<Vec<UserId>>,

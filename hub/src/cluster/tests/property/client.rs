@@ -47,7 +47,7 @@ impl Client {
     pub(super) fn new(life: &Arc<Life>, user: &UserId, group: Option<GroupName>) -> Arc<Self> {
         let id = ConnectionId::new(ulid::Ulid::generate());
         let limits = QueueLimits { bytes: 1 << 20, messages: 1024 };
-        let device = ClientId::new("phone").unwrap();
+        let device = ClientId::new(id.to_string()).unwrap();
         let at = SystemTime::now();
         let connection = Connection::new(id, user.clone(), device, "127.0.0.1:4711".to_owned(), at, limits);
         Arc::new(Self {
