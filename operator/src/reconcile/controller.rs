@@ -105,7 +105,7 @@ pub async fn run(
         |object, error, context| on_error(&object, error, &context),
         context,
         clusters.clone(),
-        requests.take_until(shutdown.cancelled_owned()),
+        requests.take_until(shutdown.clone().cancelled_owned()),
         Config::default().concurrency(concurrency),
     )
     .for_each(|outcome| {
@@ -114,9 +114,13 @@ pub async fn run(
     });
     // The caches fill only while the queue is polled, so both run here, and neither must outlive
     // the queue.
+    // At a shutdown before that nothing fills them any more. Passes wait for them, so none has done anything yet,
+    // and the queue, which waits as well, would never end.
     let noted = async {
-        filled.await;
-        std::future::pending::<()>().await;
+        tokio::select! {
+            () = filled => std::future::pending::<()>().await,
+            () = shutdown.cancelled() => {}
+        }
     };
     tokio::select! {
         () = outcomes => {}
