@@ -7,6 +7,7 @@ use wsc_hub::protocol::{
     envelope::{Kick, Report},
     group_payload::{GroupFrame, MembersPage, MembersQuestion, MembershipChange},
     presence_changed,
+    stored_notice::StoredNotice,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -25,6 +26,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(question) = MembersQuestion::decode(payload.clone()) {
         assert_eq!(MembersQuestion::decode(question.encode()).expect("a question"), question);
+    }
+    if let Ok(notice) = StoredNotice::decode(payload.clone()) {
+        assert_eq!(StoredNotice::decode(notice.encode()).expect("a notice"), notice);
     }
     if let Ok(page) = MembersPage::decode(payload.clone()) {
         assert_eq!(MembersPage::decode(page.clone().encode()).expect("a page"), page);

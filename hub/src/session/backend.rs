@@ -18,7 +18,8 @@ use crate::{
 
 impl Edge {
     /// Sends a message to every connection of a user on all nodes, with retries, and says what happened. One with a
-    /// `message_id` is sent to its end even when the caller goes away, so that a repeat of it finds its result.
+    /// `message_id` is sent to its end even when the caller goes away, so that a repeat of it finds its result; one that
+    /// is stored too, so that whoever has the receiver hears of it.
     pub async fn send_to_user(
         self: &Arc<Self>,
         principal: Principal,
@@ -27,7 +28,7 @@ impl Edge {
         options: &SendOptions,
     ) -> SendResult {
         let accepted = Instant::now();
-        let result = if message.message_id.is_none() {
+        let result = if message.message_id.is_none() && !options.store {
             self.router.send_to_user(None, receiver, message, options, accepted).await
         } else {
             let edge = Arc::clone(self);

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use wsc_tests::load::{
     across, batches,
     course::{Course, LOAD_CORE, SERVER_CORE, say},
-    cpu, fan_out, idle_memory, low_rate, raw_server, sends,
+    cpu, fan_out, idle_memory, low_rate, raw_server, sends, stores,
     swarm::allow_open_files,
     system_calls,
 };
@@ -34,7 +34,7 @@ enum What {
         /// Idle connections.
         #[arg(long, default_value_t = 5000)]
         idle: usize,
-        /// Only what begins with this: fan-out, sends, batches, across, low-rate, calls, idle.
+        /// Only what begins with this: fan-out, sends, batches, across, low-rate, stores, calls, idle.
         #[arg(long, default_value = "")]
         only: String,
     },
@@ -68,12 +68,13 @@ fn run(course: &Course, idle: usize, only: &str) -> Result<()> {
     ))?;
     cpu::pin(LOAD_CORE)?;
     type Measurement = fn(&Course) -> Result<()>;
-    let measurements: [(&str, Measurement); 6] = [
+    let measurements: [(&str, Measurement); 7] = [
         ("fan-out", fan_out::run),
         ("sends", sends::run),
         ("batches", batches::run),
         ("across", across::run),
         ("low-rate", low_rate::run),
+        ("stores", stores::run),
         ("calls", system_calls::run),
     ];
     for (name, measure) in measurements {

@@ -10,35 +10,45 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::course::PAYLOAD;
-use crate::program;
+use crate::{program, scratch_dir::ScratchDir};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(10);
 
-/// A Redis that keeps nothing on disk. Dropping it kills it.
+/// A Redis. Dropping it kills it and removes what it kept.
 #[derive(Debug)]
 pub struct MeasuredRedis {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    _folder: ScratchDir,
 }
 
 impl MeasuredRedis {
-    /// Starts a server.
+    /// Starts a server that keeps nothing on disk.
+    ///
+    /// # Errors
+    /// As [`MeasuredRedis::start_with`].
+    pub fn start() -> Result<Self> {
+        Self::start_with(&["--appendonly", "no"])
+    }
+
+    /// Starts a server with more arguments.
     ///
     /// # Errors
     /// When `redis-server` is missing (with how to install it) or does not answer in time.
-    pub fn start() -> Result<Self> {
+    pub fn start_with(arguments: &[&str]) -> Result<Self> {
+        let folder = ScratchDir::new("measured-redis")?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(program::installed("redis-server", "redis-server")?);
         command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
-        command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        command.args(["--save", "", "--daemonize", "no"]).args(arguments).current_dir(folder.path());
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start redis-server")?;
-        let redis = Self { child, address };
+        let redis = Self { child, address, _folder: folder };
         let begin = Instant::now();
         while TcpStream::connect(address).is_err() {
             ensure!(begin.elapsed() < START, "redis-server does not answer");

@@ -5,7 +5,7 @@
 //! - The instrument: [`course`] (rounds that alternate), [`rounds`], [`latencies`], [`cpu`], [`measured_hub`],
 //!   [`measured_redis`], [`raw_server`] (a ceiling), [`swarm`] and [`frame_counter`] (receivers), [`http_posts`] and
 //!   [`flood`] (senders), [`probes`] (messages that are timed), [`doorbell`].
-//! - What is measured: [`fan_out`], [`sends`], [`batches`], [`across`], [`low_rate`], [`system_calls`], [`idle_memory`].
+//! - What is measured: [`fan_out`], [`sends`], [`batches`], [`across`], [`low_rate`], [`stores`], [`system_calls`], [`idle_memory`].
 
 pub mod across;
 pub mod batches;
@@ -25,5 +25,6 @@ pub mod probes;
 pub mod raw_server;
 pub mod rounds;
 pub mod sends;
+pub mod stores;
 pub mod swarm;
 pub mod system_calls;
