@@ -51,7 +51,7 @@ pub enum Event {
 pub struct ReconnectingClient {
     events: Arc<Mutex<Vec<Event>>>,
     place: Arc<Mutex<InboxPlace>>,
-    cuts: mpsc::UnboundedSender<Duration>,
+    cuts: mpsc::Sender<Duration>,
     task: JoinHandle<()>,
     _stop: DropGuard,
 }
@@ -75,15 +75,16 @@ impl ReconnectingClient {
     pub fn resuming(connect: Resume) -> Self {
         let stop = CancellationToken::new();
         let (events, place) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(InboxPlace::default())));
-        let (cuts, cut) = mpsc::unbounded_channel();
+        let (cuts, cut) = mpsc::channel(1);
         let task = tokio::spawn(run(connect, Arc::clone(&events), Arc::clone(&place), cut, stop.clone()));
         Self { events, place, cuts, task, _stop: stop.drop_guard() }
     }
 
-    /// Loses the connection without a word, with what is on its way, and is away for so long.
+    /// Loses the connection without a word, with what is on its way, and is away for so long; nothing more when it is to be
+    /// cut already.
     pub fn cut(&self, away: Duration) {
         // A client that has stopped has nothing to lose.
-        let _ = self.cuts.send(away);
+        let _ = self.cuts.try_send(away);
     }
 
     /// How far it is in its user's inbox.
@@ -183,7 +184,7 @@ async fn run(
     connect: Resume,
     events: Arc<Mutex<Vec<Event>>>,
     place: Arc<Mutex<InboxPlace>>,
-    mut cuts: mpsc::UnboundedReceiver<Duration>,
+    mut cuts: mpsc::Receiver<Duration>,
     stop: CancellationToken,
 ) {
     let at = || place.lock().unwrap_or_else(PoisonError::into_inner);

@@ -67,7 +67,7 @@ local epoch, last, bytes, swept = head[1], head[2] or '0-0', tonumber(head[3] or
 local now = clock()
 if not epoch then
   redis.call('DEL', inbox)
-  epoch, last, swept = ARGV[1], '0-0', now
+  epoch, last, swept = ARGV[1], '0-0', 0
 end
 local ms, seq = string.match(last, '^(%d+)-(%d+)$')
 local id = string.format('%.0f-0', now)
@@ -90,8 +90,11 @@ end
 if by_age then swept = now end
 redis.call('HSET', meta, 'epoch', epoch, 'last', id, 'bytes', string.format('%.0f', bytes),
   'swept', string.format('%.0f', swept))
-redis.call('PEXPIRE', meta, ARGV[9])
-redis.call('PEXPIRE', inbox, ARGV[6])
+-- Each is written to Redis' log, so not with every message: what is left is always enough for the last one.
+if by_age or length == 1 then
+  redis.call('PEXPIRE', meta, string.format('%.0f', tonumber(ARGV[9]) + life / 8))
+  redis.call('PEXPIRE', inbox, string.format('%.0f', life + life / 8))
+end
 if ARGV[8] ~= '' then redis.call('SET', KEYS[4], epoch .. ':' .. id .. ' ' .. ARGV[3], 'PX', ARGV[8]) end
 return {0, epoch, id, last, ARGV[3], trimmed, fields}",
     )

@@ -193,8 +193,8 @@ async fn what_redis_holds_is_what_the_contract_says_and_a_flush_begins_a_new_lif
     assert_eq!(meta["epoch"], first.epoch.to_string());
     assert_eq!(meta["bytes"], (br#"{"content":"a"}"#.len() + br#"{"content":"bb"}"#.len()).to_string());
     for (key, least, most) in [
-        ("t:{u:alice}:inbox", 50_000, 60_000),
-        ("t:{u:alice}:meta", 86_400_000, 86_460_000),
+        ("t:{u:alice}:inbox", 60_000, 67_500),
+        ("t:{u:alice}:meta", 86_460_000, 86_467_500),
         ("t:{u:alice}:idem:k1", 590_000, 600_000),
     ] {
         let left: i64 = redis.command(&["PTTL", key]).await;
