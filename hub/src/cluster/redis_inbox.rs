@@ -32,6 +32,9 @@ pub(super) const IDEMPOTENCY_LIFE: Duration = Duration::from_mins(10);
 /// By how much meta outlives the messages.
 const META_BEYOND: Duration = Duration::from_hours(24);
 
+/// Entries that are read with one command, whatever their size.
+const READ_AT_ONCE: usize = 64;
+
 /// Inboxes as Redis streams, in the slots of their users.
 pub(super) struct RedisInbox {
     link: Arc<RedisLink>,
@@ -42,7 +45,7 @@ pub(super) struct RedisInbox {
 }
 
 type StoreAnswer = (u8, String, String, String, String, u64, Vec<String>);
-type PageAnswer = (String, String, String, u8, Vec<(String, String, Vec<u8>)>);
+type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
 
 impl RedisInbox {
     pub(super) fn new(
@@ -98,29 +101,67 @@ impl RedisInbox {
         device: Option<&ClientId>,
         wish: PageWish,
     ) -> Result<Page, DirectoryError> {
-        let mut script = inbox_scripts::PAGE.key(self.keys.inbox(user));
+        let inbox = self.keys.inbox(user);
+        let mut script = inbox_scripts::BEGIN.key(&inbox);
         script.key(self.keys.inbox_meta(user));
         let (epoch, id) =
             wish.after.map_or_else(Default::default, |after| (after.epoch.to_string(), after.id.to_string()));
         script.arg(field(device.filter(|_| wish.from_cursor))).arg(epoch).arg(id);
-        script.arg(wish.entries).arg(wish.bytes).arg(new_epoch()).arg(self.meta_life());
-        script.arg(millis(self.limits.ttl));
-        let (epoch, last, start, more, entries): PageAnswer = self.link.script(&script).await?;
+        script.arg(new_epoch()).arg(self.meta_life());
+        let (epoch, last, start, now): (String, String, String, u64) = self.link.script(&script).await?;
         if epoch.is_empty() {
             return Ok(Page::of_nobody());
         }
-        let epoch = epoch.parse().map_err(strange)?;
-        let entry = |(id, prev, frame): (String, String, Vec<u8>)| {
-            let (id, prev) = (id.parse::<EntryId>()?, prev.parse::<EntryId>()?);
-            Ok(PageEntry { id, prev, frame: with_offset(&frame, Offset { epoch, id }) })
-        };
-        Ok(Page {
-            epoch: Some(epoch),
+        let mut page = Page {
+            epoch: Some(epoch.parse().map_err(strange)?),
             last: last.parse().map_err(strange)?,
             start: start.parse().map_err(strange)?,
-            entries: entries.into_iter().map(entry).collect::<Result<_, _>>().map_err(strange)?,
-            more: more == 1,
-        })
+            entries: Vec::new(),
+            more: false,
+        };
+        if page.start < page.last {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("XRANGE").arg(&inbox).arg(format!("({start}")).arg("+");
+            pipeline.arg("COUNT").arg(wish.entries.min(READ_AT_ONCE).saturating_add(1));
+            pipeline.cmd("HGET").arg(self.keys.inbox_meta(user)).arg("epoch");
+            let (entries, still): (Entries, Option<String>) = self.link.pipeline(&pipeline).await?;
+            if still.as_deref() != Some(epoch.as_str()) {
+                let why = "other: the inbox began a new life while it was read";
+                return Err(DirectoryError::Unavailable(why.to_owned()));
+            }
+            self.fill(&mut page, entries, wish, now).map_err(strange)?;
+        }
+        Ok(page)
+    }
+
+    /// Takes what was read into the page, as far as it may go.
+    fn fill(&self, page: &mut Page, entries: Entries, wish: PageWish, now: u64) -> Result<(), BadOffset> {
+        let Some(epoch) = page.epoch else { return Ok(()) };
+        let most = wish.entries.min(READ_AT_ONCE);
+        let oldest = now.saturating_sub(millis(self.limits.ttl));
+        let mut bytes = 0usize;
+        for (id, fields) in entries {
+            let (mut kept, mut prev, mut until) = (Vec::new(), EntryId::START, u64::MAX);
+            for (name, value) in fields {
+                let text = || std::str::from_utf8(&value).map_err(|_| BadOffset);
+                match name.as_str() {
+                    "p" => prev = text()?.parse()?,
+                    "x" => until = text()?.parse().map_err(|_| BadOffset)?,
+                    "f" => kept = value,
+                    _ => {}
+                }
+            }
+            bytes = bytes.saturating_add(kept.len());
+            if page.entries.len() >= most || (!page.entries.is_empty() && bytes > wish.bytes) {
+                page.more = true;
+                break;
+            }
+            let id: EntryId = id.parse()?;
+            let over = until <= now || id.ms < oldest;
+            let frame = if over { None } else { with_offset(&kept, Offset { epoch, id }) };
+            page.entries.push(PageEntry { id, prev, frame });
+        }
+        Ok(())
     }
 
     async fn look(&self, users: &[UserId]) -> Result<Vec<Option<Offset>>, DirectoryError> {
