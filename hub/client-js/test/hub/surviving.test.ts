@@ -66,17 +66,6 @@ test("a kick: kick_out with the reason, 4001, and no return", async (t) => {
   assert.equal(alice.client.state, "closed");
 });
 
-test("the same device a second time: the first one is replaced and stays away", async (t) => {
-  const hub = await Hub.start(t, { WSC_MAX_CONNECTIONS_PER_USER: "1" });
-  const first = record(t, { url: hub.url, userId: "alice", clientId: "phone" });
-  await first.client.connect();
-  const replaced = next(first.client, "replaced");
-  const second = record(t, { url: hub.url, userId: "alice", clientId: "phone" });
-  await second.client.connect();
-  assert.equal((await replaced).code, 4002);
-  assert.deepEqual([first.client.state, second.client.state], ["closed", "online"]);
-});
-
 for (const [name, WebSocket] of implementations) {
   test(`a token is renewed in place before it ends, and the connection stays (${name})`, async (t) => {
     const hub = await Hub.start(t, { WSC_AUTH_MODE: "token" });
