@@ -22,6 +22,9 @@ pub const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How long their leases last.
 pub const LEASE: Duration = Duration::from_millis(1500);
 
+/// How long they still take clients when they drain.
+pub const SETTLE: Duration = Duration::from_millis(200);
+
 /// Redis in any of its forms, as hubs are told of it.
 pub trait RedisWiring {
     /// The settings that lead there.
@@ -93,6 +96,7 @@ impl<R: RedisWiring> HubFleet<R> {
             .set_path("WSC_API_KEYS_DIR", self.keys.path())
             .set("WSC_HEARTBEAT_INTERVAL", &millis(HEARTBEAT))
             .set("WSC_LEASE", &millis(LEASE))
+            .set("WSC_DRAIN_SETTLE", &millis(SETTLE))
     }
 
     /// The control API of a hub.

@@ -9,6 +9,7 @@ use crate::{
     http::{health::Health, routes, service::Service},
     identity::{GroupName, NodeId, UserId},
     protocol::{
+        drain_request::{DrainRequest, RebalanceRequest},
         event::EventPosition,
         group_answer::{GroupListing, MembershipResult},
         group_payload::MembershipChange,
@@ -21,7 +22,10 @@ use crate::{
         idempotency::Principal,
         ports::{Directory, DirectoryError, NodeRecord},
     },
-    session::edge::Edge,
+    session::{
+        drain::control::{DrainProgress, DrainRefused},
+        edge::Edge,
+    },
     settings::Settings,
 };
 
@@ -188,6 +192,37 @@ impl Hub {
     #[must_use]
     pub fn edge(&self) -> &Arc<Edge> {
         &self.service.edge
+    }
+
+    /// Begins to send all clients to other nodes, as `POST /admin/drain` does. The hub keeps running: see
+    /// [`Hub::drain_progress`], and end it with [`Hub::shutdown`] or take the drain back.
+    ///
+    /// # Errors
+    /// [`DrainRefused`]: nothing was changed.
+    pub async fn drain(&self, request: &DrainRequest) -> Result<DrainProgress, DrainRefused> {
+        self.service.edge.begin_drain(request).await
+    }
+
+    /// What has become of the drain, if there is one.
+    #[must_use]
+    pub fn drain_progress(&self) -> Option<DrainProgress> {
+        self.service.edge.drain_progress()
+    }
+
+    /// Takes a drain back, as `DELETE /admin/drain` does.
+    ///
+    /// # Errors
+    /// [`DrainRefused`] when the last connection is gone or the hub is shutting down.
+    pub async fn cancel_drain(&self) -> Result<(), DrainRefused> {
+        self.service.edge.cancel_drain().await
+    }
+
+    /// Sends the most idle clients to other nodes, as `POST /admin/rebalance` does; says how many there will be.
+    ///
+    /// # Errors
+    /// [`DrainRefused`] when the node is not active.
+    pub fn rebalance(&self, request: &RebalanceRequest) -> Result<usize, DrainRefused> {
+        self.service.edge.rebalance(request)
     }
 
     /// The node's health now, as in `GET /health`.

@@ -31,7 +31,7 @@ use crate::{
         ports::{Inbound, LoginPolicy},
         router::Router,
     },
-    session::{edge::Edge, queue_keeper},
+    session::{drain, edge::Edge, queue_keeper},
     settings::{AuthMode, DEV_API_KEY, Hot, HotFile, InboxSettings, RedisMode, Settings},
 };
 
@@ -130,6 +130,7 @@ impl HubBuilder {
         background.spawn(async move { remembering.remember_nodes(every, stopped).await });
         let (budget, connections) = (Arc::clone(&edge.queue_budget), Arc::clone(router.local()));
         background.spawn(queue_keeper::run(budget, connections, stop.clone()));
+        background.spawn(drain::worker::run(Arc::clone(&edge), stop.clone()));
         background.spawn(Arc::clone(&edge.traffic).run(stop.clone()));
         background.spawn(Arc::clone(&edge.heartbeat).run(stop.clone()));
         if let Some(events) = events.clone() {
@@ -150,6 +151,10 @@ impl HubBuilder {
             let help = "Results of sends forgotten before their time, so that a repeat would be sent";
             counts.push(("idempotency_evictions", help, router.idempotency().evicted()));
             counts.extend(inbox_counts(inboxes.counts()));
+            let (waited, refused) = router.moving_waits().counts();
+            counts.push(("moving_waits", "Sends that waited for users on the move", waited));
+            let help = "Sends that did not wait for users on the move, because too many did";
+            counts.push(("moving_waits_refused", help, refused));
             counts
         };
         let service = Arc::new(Service {

@@ -86,7 +86,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = hub.shutdown(grace) => {}
-        name = signals.next() => anyhow::bail!("{name} came a second time, ended at once"),
+        name = signals.next() => {
+            tracing::info!(signal = name, "asked to stop once more");
+            hub.shutdown_at_once().await;
+        }
     }
     anyhow::ensure!(!superseded, "superseded: another process has taken this node's id and is the node now");
     Ok(())

@@ -1,87 +1,104 @@
-//! The end of a node: clients are told, the registry is told, then everything stops.
+//! The end of a node: clients are sent elsewhere, the registry is told, then everything stops.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::Hub;
-use crate::{
-    protocol::{close_reason::CloseReason, server_frame},
-    routing::ports::NodeStatus,
-    session::edge::Edge,
-};
+use crate::routing::ports::NodeStatus;
 
-/// Longest wait for the registry to note the node's status.
-const NOTE: Duration = Duration::from_secs(1);
+/// Longest wait for the registry to say whether there are other nodes.
+const ASK: Duration = Duration::from_secs(1);
 /// Kept of the grace for leaving the cluster and for the last HTTP answers.
 const RESERVE: Duration = Duration::from_secs(4);
 /// Longest wait for tasks after the connections: leaving the cluster takes at most 2 s.
 const BACKGROUND: Duration = Duration::from_secs(3);
 /// Longest wait for HTTP requests that are being answered.
 const SERVING: Duration = Duration::from_secs(1);
-/// Between two looks at the connections that are left; also finds those that were being admitted.
+/// Between two looks at the connections that are left.
 const LOOK: Duration = Duration::from_millis(20);
-/// Connections closed before other tasks get their turn.
-const CLOSED_PER_TURN: usize = 256;
+/// After the last connection the node still answers others: what they asked for it is under way, and who looks for a
+/// user here is to hear that it left.
+const LINGER: Duration = Duration::from_millis(250);
+/// For the closes of those that are left, when the end is to come at once.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// For leaving the cluster, when the end is to come at once.
+const LEAVING: Duration = Duration::from_millis(500);
 
 impl Hub {
-    /// Ends the node within `grace`: from now on `/health` answers 503 and upgrades are refused; every client
-    /// gets `going_away` and close 1012; the node gives up its place in the cluster; listeners close.
+    /// Ends the node within `grace`. Its clients are sent elsewhere as by a drain: after the time in which load
+    /// balancers notice, at the rate of the settings or faster where the grace demands it; a drain that was begun is
+    /// continued. With no clients, or no other node that takes them, or with `--dev`, nothing is waited for: what is
+    /// left is closed at once. Then the node gives up its place in the cluster and listeners close.
     pub async fn shutdown(&self, grace: Duration) {
         let edge = &self.service.edge;
         let end = Instant::now() + grace;
         let deadline = end - RESERVE.min(grace / 2);
-        let left = |until: Instant| until.saturating_duration_since(Instant::now());
-        edge.lifecycle.begin_draining();
         let connections = edge.seats.taken();
-        tracing::info!(connections, grace = ?grace, "shutting down");
-        let noted = tokio::time::timeout(NOTE, self.directory.set_status(NodeStatus::Draining));
-        let (noted, ()) = tokio::join!(noted, self.close_connections(deadline));
-        if !matches!(noted, Ok(Ok(()))) {
-            tracing::warn!("the registry could not be told that this node drains");
+        let at_once = connections == 0 || edge.settings.dev || !self.others_take_clients().await;
+        tracing::info!(connections, grace = ?grace, at_once, "shutting down");
+        edge.drain_to_end(left(deadline), at_once).await;
+        while edge.seats.taken() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
         }
         edge.tasks.close();
         if tokio::time::timeout(left(deadline), edge.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = edge.tasks.len(), "connections or sends did not end in time");
         }
-        edge.lifecycle.close();
+        if connections > 0 && !at_once {
+            tokio::time::sleep(LINGER.min(left(end))).await;
+        }
+        self.stop_all(BACKGROUND.min(left(end)), SERVING.min(left(end))).await;
+    }
 
+    /// Ends the node now: what is left is closed, and waited for less than a second. To be called when
+    /// [`Hub::shutdown`] was begun and there is no time for the rest of it.
+    pub async fn shutdown_at_once(&self) {
+        let edge = &self.service.edge;
+        tracing::info!(connections = edge.seats.taken(), "ending at once");
+        // Only the registry is slow to be told; it learns it when the lease is given up.
+        let _ = tokio::time::timeout(LAST_WORDS, async {
+            tokio::join!(edge.drain_to_end(Duration::ZERO, true), async {
+                while edge.seats.taken() > 0 {
+                    tokio::time::sleep(LOOK).await;
+                }
+            });
+        })
+        .await;
+        self.stop_all(LEAVING, Duration::ZERO).await;
+    }
+
+    /// Whether clients that are sent away have a node to go to.
+    async fn others_take_clients(&self) -> bool {
+        let edge = &self.service.edge;
+        let registration = edge.router.registration();
+        if registration.superseded {
+            // Another process is this node now; its clients do not belong here any more.
+            return false;
+        }
+        match tokio::time::timeout(ASK, edge.router.nodes()).await {
+            Ok(Ok(nodes)) => nodes
+                .iter()
+                .any(|node| node.id != registration.instance.node && node.status == NodeStatus::Active),
+            // Nobody says that there is none.
+            Ok(Err(_)) | Err(_) => true,
+        }
+    }
+
+    async fn stop_all(&self, background: Duration, serving: Duration) {
+        self.service.edge.lifecycle.close();
         self.stop.cancel();
         self.background.close();
-        if tokio::time::timeout(BACKGROUND.min(left(end)), self.background.wait()).await.is_err() {
+        if tokio::time::timeout(background, self.background.wait()).await.is_err() {
             tracing::warn!(tasks = self.background.len(), "background tasks did not end in time");
         }
         self.stop_serving.cancel();
         self.sockets.close();
-        if tokio::time::timeout(SERVING.min(left(end)), self.sockets.wait()).await.is_err() {
+        if tokio::time::timeout(serving, self.sockets.wait()).await.is_err() {
             tracing::debug!(sockets = self.sockets.len(), "http requests cut short");
         }
         tracing::info!("stopped");
     }
-
-    /// Closes all connections and waits until their sockets are gone, at most until `deadline`.
-    async fn close_connections(&self, deadline: Instant) {
-        let edge = &self.service.edge;
-        loop {
-            send_away(edge).await;
-            if edge.seats.taken() == 0 || Instant::now() >= deadline {
-                return;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
 }
 
-/// Asks every connection to end after what is queued for it, with a hint of its own when to connect again.
-async fn send_away(edge: &Arc<Edge>) {
-    for (n, connection) in edge.router.local().all().iter().enumerate() {
-        if connection.queue.closing().is_none() {
-            let notice = server_frame::going_away("restart", edge.retry_after());
-            connection.queue.close_with(Some(notice), CloseReason::Restart);
-        }
-        if n % CLOSED_PER_TURN == CLOSED_PER_TURN - 1 {
-            tokio::task::yield_now().await;
-        }
-    }
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }

@@ -20,6 +20,7 @@ use super::{
     membership::Membership,
     memory::MemoryTasks,
     memory_guard::MemoryGuard,
+    moved_users::MovedUsers,
     node_record::RecordSource,
     outbox::Outbox,
     reaper::Reaper,
@@ -117,6 +118,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         Arc::clone(&leases),
         Arc::clone(&wholeness),
     ));
+    let moved = Arc::new(MovedUsers::new(Arc::clone(&commands), keys.clone(), settings.events));
     let directory = Arc::new(RedisDirectory::new(
         Arc::clone(&commands),
         keys.clone(),
@@ -126,6 +128,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         wholeness,
         settings.login,
         settings.resume_window,
+        Arc::clone(&moved),
     ));
     let events = Arc::new(EventStream::new(Arc::clone(&commands), &keys));
     let guard = Arc::new(MemoryGuard::new(Arc::clone(&commands), keys.clone()));
@@ -162,6 +165,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         leases,
         groups,
         events: settings.events.then(|| Arc::clone(&events)),
+        moved: Arc::clone(&moved),
         counters: Arc::clone(&counters),
         outbox,
         interval: settings.heartbeat_interval,
@@ -180,6 +184,7 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         workers,
         reaper,
         guard: (settings.inbox.messages > 0).then_some(guard),
+        moved,
     };
     Ok(ClusterParts {
         bus,
@@ -237,6 +242,7 @@ struct RedisTasks {
     reaper: Arc<Reaper>,
     /// None when nothing is stored.
     guard: Option<Arc<MemoryGuard>>,
+    moved: Arc<MovedUsers>,
 }
 
 impl RedisTasks {
@@ -268,6 +274,8 @@ impl RedisTasks {
             let stop = shutdown.clone();
             tracker.spawn(async move { guard.run(stop).await });
         }
+        let (moved, standing, stop) = (self.moved, Arc::clone(&self.standing), shutdown.clone());
+        tracker.spawn(async move { moved.run(&standing, stop).await });
         let (bus, stop) = (Arc::clone(&self.bus), shutdown.clone());
         tracker.spawn(async move { bus.run_publisher(stop).await });
         let (bus, stop) = (self.bus, shutdown.clone());

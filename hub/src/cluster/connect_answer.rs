@@ -8,8 +8,8 @@ use crate::routing::ports::{Ban, DirectoryError};
 /// What the connect script said.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ConnectAnswer {
-    /// Written: the whole hash, and whether it changed.
-    Hash(Vec<(String, String)>, bool),
+    /// Written: the whole hash, whether it changed, and whether the user was moving.
+    Hash(Vec<(String, String)>, bool, bool),
     /// The user is banned.
     Banned(Ban),
     /// The token is older than this, in ms since the epoch.
@@ -35,7 +35,8 @@ impl ConnectAnswer {
             }
             1 => {
                 let pairs = take(next())?;
-                Self::Hash(pairs, take::<u8>(next())? == 1)
+                let changed = take::<u8>(next())? == 1;
+                Self::Hash(pairs, changed, take::<u8>(next())? == 1)
             }
             2 => Self::Revoked(take(next())?),
             3 => Self::TooMany,
@@ -72,8 +73,8 @@ mod tests {
                 ConnectAnswer::Banned(Ban { until, reason: "x".to_owned() }),
             ),
             (
-                vec![Value::Int(1), Value::Array(vec![text("ver"), text("3")]), Value::Int(1)],
-                ConnectAnswer::Hash(vec![("ver".to_owned(), "3".to_owned())], true),
+                vec![Value::Int(1), Value::Array(vec![text("ver"), text("3")]), Value::Int(1), Value::Int(0)],
+                ConnectAnswer::Hash(vec![("ver".to_owned(), "3".to_owned())], true, false),
             ),
             (vec![Value::Int(2), text("99")], ConnectAnswer::Revoked(99)),
             (vec![Value::Int(3)], ConnectAnswer::TooMany),

@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// Events that are kept, about.
-const MOST_EVENTS: usize = 100_000;
+pub(super) const MOST_EVENTS: usize = 100_000;
 /// Memory that Redis may use for them, about, in bytes; looked at now and then.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// Between two looks at the memory.
 const LOOK: Duration = Duration::from_secs(10);
 /// The field of an entry that holds the event.
-const FIELD: &str = "event";
+pub(super) const FIELD: &str = "event";
 
 type Entries = Vec<(String, Vec<(String, String)>)>;
 

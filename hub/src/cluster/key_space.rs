@@ -76,6 +76,11 @@ impl KeySpace {
         format!("{}{{events}}", self.prefix)
     }
 
+    /// Users that were sent away and may not have come back, by the time until when they are expected.
+    pub(super) fn moved_users(&self) -> String {
+        format!("{}{{events}}:moving", self.prefix)
+    }
+
     /// The nodes with members of a group.
     pub(super) fn group_nodes(&self, group: &GroupName) -> String {
         format!("{}{{g:{group}}}:nodes", self.prefix)
@@ -135,6 +140,7 @@ mod tests {
         assert_eq!(keys.inbox_meta(&user), "wsc:{u:alice}:meta");
         assert_eq!(keys.idempotency(&user, "4a"), "wsc:{u:alice}:idem:4a");
         assert_eq!(keys.events(), "wsc:{events}");
+        assert_eq!(keys.moved_users(), "wsc:{events}:moving");
         assert_eq!(keys.group_nodes(&GroupName::new("room-1").unwrap()), "wsc:{g:room-1}:nodes");
         assert_eq!(keys.revoked(&user), "wsc:{u:alice}:revoked");
         let session = "0123456789abcdef0123456789abcdef";

@@ -24,16 +24,23 @@ use super::{
 use crate::{
     identity::{ConnectionId, GroupName, NodeId, NodeInstance, SessionId, UserId},
     observe::current_trace,
-    protocol::envelope::{Envelope, ReportStatus},
+    protocol::{
+        envelope::{Envelope, ReportStatus},
+        event::Event,
+    },
     routing::{
         ports::{
             Answer, Ban, BusError, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError,
             EventLog, GroupNodes, Inbound, LoginPolicy, NodeStatus, Presence, PresentConnection, RedisState,
             Registration, Roll, UserNodes,
         },
+        router::rfc3339,
         session_state::SessionState,
     },
 };
+
+/// Between two looks at who is overdue.
+const LOOK: Duration = Duration::from_millis(500);
 
 struct MemoryNode {
     instance: NodeInstance,
@@ -65,6 +72,7 @@ impl MemoryCluster {
     pub fn join(&self, settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
         let instance = first_instance(settings.node.clone())?;
         let (login, limits, resume_window) = (settings.login, settings.inbox, settings.resume_window);
+        let events = settings.events;
         let source = Arc::new(RecordSource::new(settings));
         let (shards, workers) = Shards::new();
         let node =
@@ -87,7 +95,7 @@ impl MemoryCluster {
             superseded: false,
         });
         let users = Arc::clone(&self.state);
-        let nodes = move |user: &UserId| users.lock().users.locate(user).nodes().instances;
+        let nodes = move |user: &UserId| users.lock().users.locate(user, SystemTime::now()).nodes().instances;
         let inbox = MemoryInbox::new(limits, Arc::clone(&self.inboxes), Arc::new(nodes));
         let member = Arc::new(MemoryMember {
             cluster: self.clone(),
@@ -96,6 +104,7 @@ impl MemoryCluster {
             registration,
             login,
             resume_window,
+            events,
         });
         Ok(ClusterParts {
             bus: Arc::clone(&member) as Arc<dyn ClusterBus>,
@@ -127,6 +136,8 @@ struct MemoryMember {
     login: LoginPolicy,
     /// How long a client that is gone can take up its session; zero for never.
     resume_window: Duration,
+    /// Whether anybody wants to hear who is offline.
+    events: bool,
 }
 
 /// What a node in memory runs.
@@ -149,7 +160,7 @@ impl MemoryTasks {
         }
         let member = self.member;
         tracker.spawn(async move {
-            shutdown.cancelled().await;
+            member.tell_who_is_not_back(&shutdown).await;
             member.cluster.leave(&member.instance);
             member.registration.send_modify(|registration| registration.registered = false);
         });
@@ -167,6 +178,22 @@ impl Reply for DirectReply {
 }
 
 impl MemoryMember {
+    /// Forgets users who were sent away and have not come back in time, and tells it, until told to stop.
+    async fn tell_who_is_not_back(&self, shutdown: &CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            let gone = self.cluster.state.lock().users.not_back(SystemTime::now());
+            let at = rfc3339(SystemTime::now());
+            let offline = |(user, ver, node): &(UserId, u64, NodeId)| {
+                Event::offline(user, *ver, node, at.clone(), Some("not_back")).to_json()
+            };
+            let events: Vec<String> = gone.iter().map(offline).collect();
+            if self.events && !events.is_empty() {
+                // A ring in this process takes them always.
+                let _ = self.cluster.events.append(&events).await;
+            }
+        }
+    }
+
     /// Queues an envelope for a node; the receiver is there if a report is wanted.
     fn hand_over(
         &self,
@@ -263,15 +290,16 @@ impl Directory for MemoryMember {
         &'a self,
         user: &'a UserId,
         connection: ConnectionId,
+        moving: Option<Duration>,
     ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>> {
         let mut state = self.cluster.state.lock();
-        let nodes = state.users.disconnect(user, connection, &self.instance, SystemTime::now());
+        let nodes = state.users.disconnect(user, connection, &self.instance, moving, SystemTime::now());
         drop(state);
         futures::future::ready(Ok(nodes)).boxed()
     }
 
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
-        let presence = self.cluster.state.lock().users.locate(user);
+        let presence = self.cluster.state.lock().users.locate(user, SystemTime::now());
         futures::future::ready(Ok(presence)).boxed()
     }
 

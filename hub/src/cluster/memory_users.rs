@@ -1,12 +1,12 @@
 //! Users, bans and revocations of a cluster inside one process. Pure: the clock is passed in.
 
 use std::{
-    collections::HashMap,
-    time::{SystemTime, UNIX_EPOCH},
+    collections::{BTreeMap, HashMap},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
-    identity::{ConnectionId, NodeInstance, UserId},
+    identity::{ConnectionId, NodeId, NodeInstance, UserId},
     routing::ports::{Ban, Connected, DirectoryError, LoginPolicy, Presence, PresentConnection, UserNodes},
 };
 
@@ -18,12 +18,15 @@ struct User {
     ver: u64,
     /// Oldest first; with each whether a newer one takes its place.
     connections: Vec<(PresentConnection, bool)>,
+    /// A client was sent away and is expected back until then.
+    moving: Option<SystemTime>,
 }
 
 impl User {
-    fn presence(&self) -> Presence {
-        let connections = self.connections.iter().map(|(connection, _)| connection.clone()).collect();
-        Presence { ver: self.ver, connections, doubtful: false }
+    fn presence(&self, now: SystemTime) -> Presence {
+        let connections: Vec<_> = self.connections.iter().map(|(connection, _)| connection.clone()).collect();
+        let moving = connections.is_empty() && self.moving.is_some_and(|until| until > now);
+        Presence { ver: self.ver, connections, doubtful: false, moving }
     }
 }
 
@@ -31,6 +34,8 @@ impl User {
 #[derive(Default)]
 pub(super) struct MemoryUsers {
     users: HashMap<UserId, User>,
+    /// Users without connections that are expected back, by the end of their time, and where they were.
+    moving: BTreeMap<(SystemTime, UserId), NodeId>,
     bans: HashMap<UserId, Ban>,
     revoked: HashMap<UserId, u64>,
 }
@@ -94,37 +99,69 @@ impl MemoryUsers {
             user.ver = next_ver(user.ver, now);
         }
         let replaced = user.connections.iter().filter(|(_, replaced)| *replaced).map(|(c, _)| c.clone());
-        Ok(Connected { presence: user.presence(), changed, replaced: replaced.collect() })
+        let replaced = replaced.collect();
+        let returned = user.moving.take().is_some();
+        Ok(Connected { presence: user.presence(now), changed, replaced, returned })
     }
 
-    /// Removes a connection and says where the user is now.
+    /// Removes a connection and says where the user is now. `moving`: for how long its client is expected back.
     pub(super) fn disconnect(
         &mut self,
         user: &UserId,
         connection: ConnectionId,
         instance: &NodeInstance,
+        moving: Option<Duration>,
         now: SystemTime,
     ) -> UserNodes {
         let Some(entry) = self.users.get_mut(user) else { return UserNodes::default() };
+        let before = entry.connections.len();
         entry.connections.retain(|(c, _)| c.record.connection != connection || c.instance != *instance);
+        let here = entry.connections.iter().any(|(c, _)| c.instance == *instance);
         entry.ver = next_ver(entry.ver, now);
-        let nodes = entry.presence().nodes();
-        if entry.connections.is_empty() {
-            self.users.remove(user);
+        if let Some(moving) = moving
+            && entry.connections.len() < before
+            && !here
+        {
+            entry.moving = entry.moving.max(Some(now + moving));
+        }
+        let nodes = entry.presence(now).nodes();
+        match entry.moving {
+            Some(until) if nodes.moving => {
+                drop(self.moving.insert((until, user.clone()), instance.node.clone()))
+            }
+            _ if entry.connections.is_empty() => drop(self.users.remove(user)),
+            _ => {}
         }
         nodes
     }
 
+    /// Forgets users who have not come back in time, and says who they are: version of the entry, and where they were.
+    pub(super) fn not_back(&mut self, now: SystemTime) -> Vec<(UserId, u64, NodeId)> {
+        let mut gone = Vec::new();
+        while let Some(first) = self.moving.first_entry()
+            && first.key().0 <= now
+        {
+            let ((_, user), node) = first.remove_entry();
+            let overdue =
+                |entry: &&User| entry.connections.is_empty() && entry.moving.is_none_or(|until| until <= now);
+            if let Some(entry) = self.users.get(&user).filter(overdue) {
+                gone.push((user.clone(), entry.ver, node));
+                self.users.remove(&user);
+            }
+        }
+        gone
+    }
+
     /// Where a user is.
-    pub(super) fn locate(&self, user: &UserId) -> Presence {
-        self.users.get(user).unwrap_or(&User::default()).presence()
+    pub(super) fn locate(&self, user: &UserId, now: SystemTime) -> Presence {
+        self.users.get(user).unwrap_or(&User::default()).presence(now)
     }
 
     /// A node is gone, and its connections with it.
     pub(super) fn remove_node(&mut self, instance: &NodeInstance) {
         self.users.retain(|_, user| {
             user.connections.retain(|(connection, _)| connection.instance != *instance);
-            !user.connections.is_empty()
+            !user.connections.is_empty() || user.moving.is_some()
         });
     }
 
@@ -234,6 +271,31 @@ mod tests {
         for there in [tablet, second] {
             assert!(!users.connect(there, login, NOW).unwrap().changed);
         }
+    }
+
+    #[test]
+    fn who_was_sent_away_moves_until_it_is_back_or_its_time_is_over() {
+        let (mut users, login) = (MemoryUsers::default(), LoginPolicy::default());
+        let (first, second) = (connection(None), connection(None));
+        let (user, node) = (first.record.user.clone(), first.instance.clone());
+        let at = |seconds| NOW + Duration::from_secs(seconds);
+        let away = Some(Duration::from_secs(4));
+        for present in [&first, &second] {
+            assert!(!users.connect(present.clone(), login, at(0)).unwrap().returned);
+        }
+        let id = |present: &PresentConnection| present.record.connection;
+        assert!(!users.disconnect(&user, id(&first), &node, away, at(1)).moving, "one is left");
+        assert!(users.disconnect(&user, id(&second), &node, away, at(1)).moving);
+        assert!(users.locate(&user, at(4)).moving && !users.locate(&user, at(5)).moving);
+        assert!(users.not_back(at(4)).is_empty());
+        assert!(users.connect(first.clone(), login, at(4)).unwrap().returned);
+        assert!(users.not_back(at(9)).is_empty(), "it came back");
+        let ver = users.disconnect(&user, id(&first), &node, away, at(10)).ver;
+        assert_eq!(users.not_back(at(14)), [(user.clone(), ver, node.node.clone())]);
+        assert!(users.not_back(at(15)).is_empty() && users.users.is_empty() && users.moving.is_empty());
+        assert!(!users.connect(first.clone(), login, at(16)).unwrap().returned, "everybody was told");
+        assert!(!users.disconnect(&user, id(&first), &node, None, at(17)).moving);
+        assert!(users.users.is_empty());
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod memory_guard;
 mod memory_inbox;
 mod memory_sessions;
 mod memory_users;
+mod moved_users;
 mod node_record;
 mod outbox;
 mod presence_entry;

@@ -72,6 +72,8 @@ pub(super) struct UserHash {
     connections: Vec<(u64, PresentConnection)>,
     /// Those that a newer one replaces.
     pub(super) replaced: Vec<PresentConnection>,
+    /// It says that a client is expected back, perhaps no longer.
+    pub(super) moving: bool,
 }
 
 impl UserHash {
@@ -103,6 +105,8 @@ impl UserHash {
                     }
                 }
                 None if name == "ver" => hash.ver = value.parse().unwrap_or(0),
+                // Another word than a time stands for a time that is over.
+                None if name == "moving" => hash.moving = value.parse::<u64>().is_ok(),
                 None => {}
             }
         }
@@ -123,14 +127,14 @@ impl UserHash {
     /// All of it, though no instance may live.
     pub(super) fn doubtful_presence(self) -> Presence {
         let connections = self.connections.into_iter().map(|(_, connection)| connection).collect();
-        Presence { ver: self.ver, connections, doubtful: true }
+        Presence { ver: self.ver, connections, doubtful: true, moving: false }
     }
 
     /// What is left when only `live` instances count.
     pub(super) fn presence(self, live: &HashSet<NodeInstance>) -> Presence {
         let connections = self.connections.into_iter().map(|(_, connection)| connection);
         let connections = connections.filter(|c| live.contains(&c.instance)).collect();
-        Presence { ver: self.ver, connections, doubtful: false }
+        Presence { ver: self.ver, connections, doubtful: false, moving: false }
     }
 }
 
@@ -186,6 +190,7 @@ mod tests {
         ];
         let hash = UserHash::parse(&user, &pairs);
         assert_eq!(hash.instances().len(), 2);
+        assert!(hash.moving && !UserHash::parse(&user, &[pair("moving", "gone")]).moving);
         let all = hash.instances();
         let presence = UserHash::parse(&user, &pairs).presence(&all);
         assert_eq!(presence.ver, 1_732_356_000_000_123);

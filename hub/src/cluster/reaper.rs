@@ -15,6 +15,7 @@ use super::{
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
     membership::millis,
+    moved_users::MovedUsers,
     outbox::{Channel, Outbox},
     presence_entry::{field_prefix, nodes_of_fields},
     redis_link::RedisLink,
@@ -51,6 +52,8 @@ struct SweptUser {
     left: Vec<NodeInstance>,
     /// Whether there was anything to remove; not so when an earlier sweep did it.
     had_entries: bool,
+    /// Until when a client of it is expected back, in ms since the epoch; 0 when none is.
+    moving_until: u64,
 }
 
 /// What a sweep of one user came to.
@@ -70,6 +73,7 @@ pub(super) struct Reaper {
     pub(super) groups: Arc<GroupDirectory>,
     /// Where it is told who went offline; none when nobody wants to hear it.
     pub(super) events: Option<Arc<EventStream>>,
+    pub(super) moved: Arc<MovedUsers>,
     pub(super) counters: Arc<BusCounters>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) interval: Duration,
@@ -167,6 +171,9 @@ impl Reaper {
                 u64::try_from(chunk.iter().filter(|swept| swept.had_entries).count()).unwrap_or(u64::MAX);
             // Before the index entries go: a reaper that ends here is followed by one that tells it again.
             self.tell(&chunk);
+            for moving in chunk.iter().filter(|swept| swept.moving_until > 0) {
+                self.moved.note(&moving.user, moving.ver, &instance.node, moving.moving_until).await?;
+            }
             let mut done = redis::cmd("SREM");
             done.arg(&index).arg(&names);
             self.link.command::<()>(&done).await.map_err(|f| f.error)?;
@@ -235,13 +242,14 @@ impl Reaper {
         let fields = field_prefix(instance);
         #[cfg(test)]
         let fields = if fault::is(Fault::SweepOfEveryLife) { format!("{}#", instance.node) } else { fields };
-        script.arg(told).arg(fields);
-        let (gone, ver, left): (i64, u64, Vec<String>) =
+        script.arg(told).arg(fields).arg(self.moved.kept_ms());
+        let (gone, ver, left, moving_until): (i64, u64, Vec<String>, u64) =
             self.link.script(&script).await.map_err(|f| f.error)?;
         Ok(if gone < 0 {
             Swept::TellFirst(user, ver)
         } else {
-            Swept::Done(SweptUser { user, ver, left: nodes_of_fields(&left), had_entries: gone > 0 })
+            let left = nodes_of_fields(&left);
+            Swept::Done(SweptUser { user, ver, left, had_entries: gone > 0, moving_until })
         })
     }
 

@@ -17,7 +17,8 @@ use super::{
     group_directory::GroupDirectory,
     key_space::KeySpace,
     lease_view::{Lease, LeaseView},
-    membership::Membership,
+    membership::{Membership, millis},
+    moved_users::MovedUsers,
     presence_entry::{UserHash, device_in_entry, entry_json, field, field_prefix, nodes_of_fields},
     redis_link::{CommandFailure, RedisLink},
     registry_error::RegistryError,
@@ -63,6 +64,7 @@ pub(super) struct RedisDirectory {
     login: LoginPolicy,
     /// How long a client that is gone can take up its session; zero for never.
     pub(super) resume_window: Duration,
+    moved: Arc<MovedUsers>,
     /// Keeps writes of one user from this node in order: index and hash are two keys.
     slots: Vec<tokio::sync::Mutex<()>>,
     owed: Mutex<Vec<OwedRemoval>>,
@@ -79,6 +81,7 @@ impl RedisDirectory {
         wholeness: Arc<Wholeness>,
         login: LoginPolicy,
         resume_window: Duration,
+        moved: Arc<MovedUsers>,
     ) -> Self {
         let standing = Arc::clone(leases.standing());
         let slots = (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect();
@@ -92,6 +95,7 @@ impl RedisDirectory {
             wholeness,
             login,
             resume_window,
+            moved,
             slots,
             owed,
             groups,
@@ -115,7 +119,7 @@ impl RedisDirectory {
             let Some(owed) = self.owed.lock().pop() else { return };
             // A former life's entries are swept with it.
             if self.standing.instance() == owed.instance
-                && self.remove(&owed.instance, &owed.user, owed.connection).await.is_err()
+                && self.remove(&owed.instance, &owed.user, owed.connection, None).await.is_err()
             {
                 self.owed.lock().push(owed);
                 return;
@@ -172,8 +176,10 @@ impl RedisDirectory {
                     DirectoryError::from(failure)
                 })?;
             match ConnectAnswer::read(answer)? {
-                ConnectAnswer::Hash(pairs, changed) => {
-                    return self.connected(UserHash::parse(&record.user, &pairs), changed, &record).await;
+                ConnectAnswer::Hash(pairs, changed, returned) => {
+                    let hash = UserHash::parse(&record.user, &pairs);
+                    let connected = self.connected(hash, changed, &record).await?;
+                    return Ok(Connected { returned, ..connected });
                 }
                 ConnectAnswer::Banned(Ban { until, reason }) => {
                     return self
@@ -235,7 +241,7 @@ impl RedisDirectory {
         }
         let presence = self.filter(hash).await?;
         replaced.retain(|connection| presence.connections.contains(connection));
-        Ok(Connected { presence, changed, replaced })
+        Ok(Connected { presence, changed, replaced, returned: false })
     }
 
     /// Leaves out what dead nodes left behind. Right after Redis was away nobody is taken for dead for good.
@@ -274,6 +280,7 @@ impl RedisDirectory {
         instance: &NodeInstance,
         user: &UserId,
         connection: ConnectionId,
+        moving: Option<Duration>,
     ) -> Result<UserNodes, DirectoryError> {
         let _slot = self.slot(user).lock().await;
         #[cfg(test)]
@@ -284,7 +291,12 @@ impl RedisDirectory {
         }
         let mut script = scripts::DISCONNECT.key(self.keys.connections(user));
         script.arg(field(instance, connection)).arg(field_prefix(instance));
-        let (left_here, ver, fields): (i64, u64, Vec<String>) = self.link.script(&script).await?;
+        script.arg(moving.map_or(0, millis)).arg(self.moved.kept_ms());
+        let (left_here, ver, fields, until): (i64, u64, Vec<String>, u64) = self.link.script(&script).await?;
+        if until > 0 {
+            // Before the index entry goes: should this node end here, whoever sweeps it finds the user.
+            self.moved.note(user, ver, &instance.node, until).await?;
+        }
         if left_here <= 0 {
             let mut index = redis::cmd("SREM");
             index.arg(self.keys.user_index(instance)).arg(user.as_str());
@@ -296,7 +308,28 @@ impl RedisDirectory {
             index.arg(self.keys.user_index(instance)).arg(user.as_str());
             self.link.command::<()>(&index).await?;
         }
-        Ok(UserNodes { ver, instances: nodes_of_fields(&fields), unknown: left_here < 0 })
+        Ok(UserNodes { ver, instances: nodes_of_fields(&fields), unknown: left_here < 0, moving: until > 0 })
+    }
+
+    /// Where a user is, and whether its entry says that it may be on the move.
+    async fn read_user(&self, user: &UserId) -> Result<(Presence, bool), DirectoryError> {
+        let key = self.keys.connections(user);
+        let marker_key = self.keys.marker(self.link.tag_beside(&key).as_deref());
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGETALL").arg(&key);
+        // After the hash, on the same server: a marker that is as expected then was so when the hash was read.
+        pipeline.cmd("GET").arg(&marker_key);
+        let (pairs, marker): (Vec<(String, String)>, Option<String>) = self.link.pipeline(&pipeline).await?;
+        let hash = UserHash::parse(user, &pairs);
+        let may_move = hash.moving;
+        Ok((self.filter_under(hash, &marker_key, marker.as_deref()).await?, may_move))
+    }
+
+    /// Whether a user without connections is expected back, by the clock of the server that says so.
+    async fn is_moving(&self, user: &UserId) -> Result<bool, DirectoryError> {
+        let script = scripts::MOVING.key(self.keys.connections(user));
+        let left: u64 = self.link.script(&script).await?;
+        Ok(left > 0)
     }
 
     fn owe(&self, removal: OwedRemoval) {
@@ -323,6 +356,7 @@ impl Directory for RedisDirectory {
         &'a self,
         user: &'a UserId,
         connection: ConnectionId,
+        moving: Option<Duration>,
     ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>> {
         async move {
             #[cfg(test)]
@@ -331,7 +365,7 @@ impl Directory for RedisDirectory {
             }
             let instance = self.standing.instance();
             let removed = match self.instance() {
-                Ok(_) => self.remove(&instance, user, connection).await,
+                Ok(_) => self.remove(&instance, user, connection, moving).await,
                 // Never registered in this life, so nothing was written under it.
                 Err(_) if !self.standing.registered() => {
                     return Ok(UserNodes { unknown: true, ..UserNodes::default() });
@@ -345,15 +379,18 @@ impl Directory for RedisDirectory {
 
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
         async move {
-            let key = self.keys.connections(user);
-            let marker_key = self.keys.marker(self.link.tag_beside(&key).as_deref());
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("HGETALL").arg(&key);
-            // After the hash, on the same server: a marker that is as expected then was so when the hash was read.
-            pipeline.cmd("GET").arg(&marker_key);
-            let (pairs, marker): (Vec<(String, String)>, Option<String>) =
-                self.link.pipeline(&pipeline).await?;
-            self.filter_under(UserHash::parse(user, &pairs), &marker_key, marker.as_deref()).await
+            let mut again = true;
+            loop {
+                let (mut presence, may_move) = self.read_user(user).await?;
+                if may_move && presence.connections.is_empty() {
+                    presence.moving = self.is_moving(user).await?;
+                    // It has come back between the two answers, or is not expected any more.
+                    if !presence.moving && std::mem::take(&mut again) {
+                        continue;
+                    }
+                }
+                return Ok(presence);
+            }
         }
         .boxed()
     }
@@ -455,11 +492,15 @@ impl Directory for RedisDirectory {
             // One look at all leases; those that follow are answered from what it found.
             self.leases.live(&hashes.iter().flat_map(UserHash::instances).collect()).await?;
             let mut presences = Vec::with_capacity(hashes.len());
-            for (hash, key) in hashes.into_iter().zip(&marker_keys) {
+            for ((hash, key), user) in hashes.into_iter().zip(&marker_keys).zip(users) {
+                let may_move = hash.moving;
                 let mut presence = self.filter(hash).await?;
                 let marker = found.get(key).and_then(Option::as_deref);
                 presence.doubtful |= presence.connections.is_empty()
                     && !self.wholeness.absence_counts(key, marker, Instant::now());
+                if may_move && presence.connections.is_empty() {
+                    presence = self.locate(user).await?;
+                }
                 presences.push(presence);
             }
             Ok(presences)

@@ -105,7 +105,7 @@ return before",
 /// or empty, `ARGV[7]` what is kept of the session, or empty, `ARGV[8]` for how many ms, `ARGV[9]` the session,
 /// `ARGV[10]` 1 when the dead are known: from `ARGV[11]` on, as `<id>#<inc>/`.
 ///
-/// Returns `{0, ban, ms left}`, `{1, the whole hash, 1 if it changed}`, `{2, revoked before}`, `{3}` when there are too
+/// Returns `{0, ban, ms left}`, `{1, the whole hash, 1 if it changed, 1 if the user was moving and not called offline}`, `{2, revoked before}`, `{3}` when there are too
 /// many, `{5, fields}` when there seem to be too many and who lives has to be known first. An entry that is there
 /// already keeps its `seq`. A new entry of a device takes the place of older ones, which then count no more. Who has to go for this one is marked in its own entry, so that a repeat picks nobody else.
 /// Numbers of 16 digits are printed with `%.0f`, because Lua's own conversion keeps only 14.
@@ -182,7 +182,12 @@ if entry ~= old or changed == 1 then
   local ver = tonumber(redis.call('HGET', KEYS[1], 'ver') or '0')
   redis.call('HSET', KEYS[1], ARGV[1], entry, 'ver', string.format('%.0f', math.max(ver + 1, now)))
 end
-return {1, redis.call('HGETALL', KEYS[1]), changed}"#,
+local moving = redis.call('HGET', KEYS[1], 'moving')
+if moving then
+  redis.call('HDEL', KEYS[1], 'moving')
+  redis.call('PERSIST', KEYS[1])
+end
+return {1, redis.call('HGETALL', KEYS[1]), changed, moving and moving ~= 'gone' and 1 or 0}"#,
     )
 });
 
@@ -203,15 +208,17 @@ return 1",
     )
 });
 
-/// Removes a connection. `KEYS[1]` connections, `ARGV[1]` field, `ARGV[2]` the instance's part of fields with its slash.
-/// Returns how many connections of that instance are left, the version, and all fields that are left; `{-1, '0', {}}` for
-/// a key of another kind, which stays. A hash without connections goes, unless it says `moving`.
+/// Removes a connection. `KEYS[1]` connections, `ARGV[1]` field, `ARGV[2]` the instance's part of fields with its slash,
+/// `ARGV[3]` for how many ms the client is expected back, 0 if it is not, `ARGV[4]` for how many ms longer the hash of a
+/// moving user is kept. Returns how many connections of that instance are left, the version, all fields that are left,
+/// and until when the user moves in ms since the epoch, 0 if it does not; `{-1, '0', {}, 0}` for a key of another kind,
+/// which stays. A hash without connections goes, unless it says `moving`: then it ends by itself.
 pub(super) static DISCONNECT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local kind = redis.call('TYPE', KEYS[1]).ok
-if kind == 'none' then return {0, '0', {}} end
-if kind ~= 'hash' then return {-1, '0', {}} end
+if kind == 'none' then return {0, '0', {}, 0} end
+if kind ~= 'hash' then return {-1, '0', {}, 0} end
 local gone, here, left = redis.call('HDEL', KEYS[1], ARGV[1]), 0, {}
 for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
   if string.find(k, '/', 1, true) then
@@ -220,31 +227,41 @@ for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
   end
 end
 local ver = redis.call('HGET', KEYS[1], 'ver') or '0'
+local moving = tonumber(redis.call('HGET', KEYS[1], 'moving') or '0') or 0
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local ms = math.floor(now / 1000)
 if gone > 0 then
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   ver = string.format('%.0f', math.max(tonumber(ver) + 1, now))
-  if #left == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
+  if here == 0 and tonumber(ARGV[3]) > 0 then
+    moving = math.max(moving, ms + tonumber(ARGV[3]))
+    redis.call('HSET', KEYS[1], 'moving', string.format('%.0f', moving))
+  end
+  if #left == 0 and moving <= ms then
     redis.call('DEL', KEYS[1])
   else
     redis.call('HSET', KEYS[1], 'ver', ver)
+    if #left == 0 then redis.call('PEXPIRE', KEYS[1], moving - ms + tonumber(ARGV[4])) end
   end
 end
-return {here, ver, left}",
+if #left > 0 or moving <= ms then moving = 0 end
+return {here, ver, left, moving}",
     )
 });
 
 /// Removes all connections of an instance. `KEYS[1]` connections, `ARGV[1]` the version under which it was told that the
 /// user is offline, empty when nothing was told, `*` when nobody wants to hear it; `ARGV[2]` the instance's part of fields
-/// with its slash. Returns how many were removed, the version, and all fields that are left.
+/// with its slash, `ARGV[3]` for how many ms longer the hash of a moving user is kept. Returns how many were removed, and
+/// the rest as [`DISCONNECT`].
 ///
-/// When nothing would be left and that was not told, it removes nothing and returns `{-1, the version to tell, {}}`: the
-/// version is the same for whoever asks again, so that the event has one name however often a sweep is begun. Somebody
-/// else's key in this place must not hold up a sweep: it holds no connection.
+/// When nothing would be left and that was not told, it removes nothing and returns `{-1, the version to tell, {}, 0}`:
+/// the version is the same for whoever asks again, so that the event has one name however often a sweep is begun. Of a
+/// user on the move nothing is told yet. Somebody else's key in this place must not hold up a sweep: it holds no
+/// connection.
 pub(super) static SWEEP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return {0, '0', {}} end
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return {0, '0', {}, 0} end
 local here, left = {}, {}
 for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
   if string.sub(k, 1, #ARGV[2]) == ARGV[2] then
@@ -254,19 +271,63 @@ for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
   end
 end
 local ver = redis.call('HGET', KEYS[1], 'ver') or '0'
-if #here == 0 then return {0, ver, left} end
-local offline = string.format('%.0f', tonumber(ver) + 1)
-if #left == 0 and ARGV[1] ~= '*' and ARGV[1] ~= offline then return {-1, offline, {}} end
-for _, k in ipairs(here) do redis.call('HDEL', KEYS[1], k) end
+local moving = tonumber(redis.call('HGET', KEYS[1], 'moving') or '0') or 0
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local ms = math.floor(now / 1000)
+if #left > 0 or moving <= ms then moving = 0 end
+if #here == 0 then return {0, ver, left, moving} end
+local offline = string.format('%.0f', tonumber(ver) + 1)
+if #left == 0 and moving == 0 and ARGV[1] ~= '*' and ARGV[1] ~= offline then return {-1, offline, {}, 0} end
+for _, k in ipairs(here) do redis.call('HDEL', KEYS[1], k) end
 ver = string.format('%.0f', math.max(tonumber(ver) + 1, now))
-if #left == 0 and redis.call('HEXISTS', KEYS[1], 'moving') == 0 then
+if #left == 0 and moving == 0 then
   redis.call('DEL', KEYS[1])
 else
   redis.call('HSET', KEYS[1], 'ver', ver)
+  if #left == 0 then redis.call('PEXPIRE', KEYS[1], moving - ms + tonumber(ARGV[3])) end
 end
-return {#here, ver, left}",
+return {#here, ver, left, moving}",
+    )
+});
+
+/// Says for how many ms a user without connections is expected back, 0 if it is not. `KEYS[1]` connections.
+pub(super) static MOVING: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local moving = tonumber(redis.call('HGET', KEYS[1], 'moving') or '0') or 0
+local time = redis.call('TIME')
+return math.max(moving - math.floor(tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000), 0)",
+    )
+});
+
+/// Whether a user who was moving has not come back, so that its events have to say offline: 1 yes, 0 no, 2 it still may.
+/// From 1 on its return is one from being offline. `KEYS[1]` connections, `ARGV[1]` the version when it began to move.
+pub(super) static NOT_BACK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local moving = redis.call('HGET', KEYS[1], 'moving')
+if not moving or redis.call('HGET', KEYS[1], 'ver') ~= ARGV[1] then return 0 end
+for _, k in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.find(k, '/', 1, true) then return 0 end
+end
+if moving ~= 'gone' then
+  local time = redis.call('TIME')
+  if tonumber(moving) > tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 then return 2 end
+  redis.call('HSET', KEYS[1], 'moving', 'gone')
+end
+return 1",
+    )
+});
+
+/// Writes an event, unless somebody did. `KEYS[1]` users that moved, `KEYS[2]` stream of events, `ARGV[1]` the member that
+/// stands for the event, `ARGV[2]` events kept, `ARGV[3]` field, `ARGV[4]` event.
+pub(super) static EMIT_ONCE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', ARGV[3], ARGV[4])
+end",
     )
 });
 

@@ -10,6 +10,7 @@ use crate::{
     identity::{Incarnation, NodeId},
     protocol::millis::whole_millis,
     routing::ports::RedisState,
+    session::drain::control::DrainProgress,
 };
 
 /// The answer of `GET /admin/status`.
@@ -45,6 +46,9 @@ pub struct AdminStatus {
     pub incarnation: Incarnation,
     /// Release of the hub.
     pub version: &'static str,
+    /// What has become of the drain; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainProgress>,
 }
 
 pub(super) async fn status(_: AdminCaller, State(service): State<Arc<Service>>) -> Json<AdminStatus> {
@@ -72,5 +76,6 @@ pub(super) async fn status(_: AdminCaller, State(service): State<Arc<Service>>) 
         node_id: registration.instance.node,
         incarnation: registration.instance.incarnation,
         version: env!("CARGO_PKG_VERSION"),
+        drain: edge.drain_progress(),
     })
 }

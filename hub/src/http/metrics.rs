@@ -13,7 +13,11 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoRes
     let registration = edge.router.registration();
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let left = registration.lease_expires.filter(|_| registration.registered);
+    let drain = edge.drain_progress();
     let gauges = Gauges {
+        drain_remaining: drain.as_ref().map_or(0, |drain| count(drain.remaining)),
+        drain_rate: drain.as_ref().map_or(0, |drain| drain.rate_per_second.unwrap_or(u32::MAX).into()),
+        draining: drain.is_some(),
         connections: count(edge.router.local().len()),
         max_connections: count(edge.hot.now().max_connections),
         users: count(edge.router.local().users()),

@@ -54,6 +54,12 @@ impl Problem {
         Self::new(ErrorCode::NotFound, detail)
     }
 
+    /// Something that does not fit the state the node is in; trying again changes nothing.
+    #[must_use]
+    pub fn conflict(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, code, detail: detail.into(), headers: Vec::new() }
+    }
+
     /// The same with another status.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {

@@ -8,10 +8,10 @@ use axum::{
 };
 
 use super::{
-    admin, chat_page, events, groups, health, loopback_host, messages, metrics, nodes, openapi,
+    admin, chat_page, drain, events, groups, health, loopback_host, messages, metrics, nodes, openapi,
     service::Service,
     stats,
-    unbuilt::{self, no_such_method, no_such_path},
+    unknown_path::{no_such_method, no_such_path},
     users, websocket,
 };
 
@@ -41,9 +41,11 @@ pub fn for_backends(service: &Arc<Service>) -> Router {
         .route("/nodes", get(nodes::nodes))
         .route("/v1/stats", get(stats::stats))
         .route("/admin/status", get(admin::status))
+        .route("/admin/drain", post(drain::begin).delete(drain::cancel))
+        .route("/admin/rebalance", post(drain::rebalance))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(openapi::document::openapi));
-    finish(unbuilt::add_to(router), service)
+    finish(router, service)
 }
 
 fn finish(router: Router<Arc<Service>>, service: &Arc<Service>) -> Router {

@@ -5,10 +5,11 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{
+    activity::Activity,
     inbox_feed::InboxFeed,
     memberships::Memberships,
     outbound_queue::{OutboundQueue, QueueLimits},
@@ -45,6 +46,10 @@ pub struct Connection {
     pub groups: Memberships,
     /// By which its client takes up where it was; none when sessions are off.
     pub session: Option<SessionId>,
+    /// When it was last used.
+    pub activity: Activity,
+    /// Milliseconds after which the client was told to come back, and one more; 0 when it was not.
+    sent_away: AtomicU32,
     token_issued_at: AtomicU64,
 }
 
@@ -59,22 +64,20 @@ impl Connection {
         connected_at: SystemTime,
         limits: QueueLimits,
     ) -> Self {
-        let (queue, groups) = (OutboundQueue::new(limits), Memberships::default());
-        let inbox = InboxFeed::default();
-        let (listed, token_issued_at) = (AtomicU32::new(0), AtomicU64::new(NO_TOKEN));
-        let session = None;
         Self {
             id,
             user,
             client,
             remote_address,
             connected_at,
-            listed,
-            queue,
-            inbox,
-            groups,
-            session,
-            token_issued_at,
+            listed: AtomicU32::new(0),
+            queue: OutboundQueue::new(limits),
+            inbox: InboxFeed::default(),
+            groups: Memberships::default(),
+            session: None,
+            activity: Activity::default(),
+            sent_away: AtomicU32::new(0),
+            token_issued_at: AtomicU64::new(NO_TOKEN),
         }
     }
 
@@ -103,6 +106,19 @@ impl Connection {
     #[must_use]
     pub fn device(&self) -> Option<&ClientId> {
         Some(&self.client).filter(|client| client.as_str() != self.id.to_string())
+    }
+
+    /// Notes after which time the client is told to come back, at most 49 days; none when it is not told after all.
+    pub fn set_sent_away(&self, hint: Option<Duration>) {
+        let ms = hint.map_or(0, |hint| u32::try_from(hint.as_millis()).unwrap_or(u32::MAX).saturating_add(1));
+        self.sent_away.store(ms, Ordering::Release);
+    }
+
+    /// After which time the client was told to come back, if it was.
+    #[must_use]
+    pub fn sent_away(&self) -> Option<Duration> {
+        let ms = self.sent_away.load(Ordering::Acquire).checked_sub(1)?;
+        Some(Duration::from_millis(ms.into()))
     }
 
     /// Notes the token that now counts; `issued_at` is its `iat`, if it has one.

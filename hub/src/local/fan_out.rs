@@ -39,6 +39,7 @@ pub fn to_user(table: &ConnectionTable, user: &UserId, frame: &WireFrame, confir
     let tally = confirm.then(DeliveryTally::new);
     let mut fan_out = FanOut::default();
     fan_out.found = table.for_user(user, |connection| {
+        connection.activity.touch();
         fan_out.count(connection.queue.push(frame.clone(), tally.as_ref().map(DeliveryTally::receipt)));
     });
     fan_out.settled = tally.map(DeliveryTally::settled);

@@ -28,6 +28,7 @@ impl<'a> GroupFanOut<'a> {
     pub fn add(&mut self, members: &[Arc<Connection>]) {
         for member in members.iter().filter(|member| Some(member.id) != self.except) {
             self.so_far.found += 1;
+            member.activity.touch();
             let receipt = self.tally.as_ref().map(DeliveryTally::receipt);
             self.so_far.count(member.queue.push(self.frame.clone(), receipt));
         }

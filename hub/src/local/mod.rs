@@ -1,5 +1,6 @@
 //! What this node knows: its connections, their outbound queues, and fan-out to them. Pure and synchronous.
 
+pub mod activity;
 pub mod broadcast_walk;
 pub mod connection;
 pub mod connection_table;
@@ -8,6 +9,7 @@ pub mod fan_out;
 pub mod group_fan_out;
 pub mod group_members;
 pub mod group_roster;
+pub mod idle_order;
 pub mod inbox_feed;
 #[cfg(test)]
 mod inbox_feed_test;

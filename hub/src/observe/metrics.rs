@@ -63,6 +63,12 @@ pub struct Gauges {
     pub largest_queue_bytes: u64,
     /// Connections whose directory entry is not known to be true.
     pub unsettled: u64,
+    /// Whether the node sends its clients elsewhere.
+    pub draining: bool,
+    /// Connections that a drain has left.
+    pub drain_remaining: u64,
+    /// Connections that a drain closes per second now.
+    pub drain_rate: u64,
     /// Whether the lease is held.
     pub registered: bool,
     /// Whether Redis answers; none when the node is alone by design.
@@ -102,6 +108,7 @@ pub struct Metrics {
     /// Connections closed by kicks that this node was asked for.
     pub kicked: Counter,
     replay_seconds: Histogram,
+    sent_away: Family<CauseLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -133,6 +140,7 @@ impl Metrics {
             group_sends: Family::default(),
             backend_messages: Family::default(),
             kicked: Counter::default(),
+            sent_away: Family::default(),
             // 0.1 ms to 13 s.
             replay_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
         };
@@ -185,6 +193,11 @@ impl Metrics {
             m.kicked.clone(),
         );
         registry.register(
+            "sent_away_connections",
+            "Connections that were asked to connect elsewhere: by a drain or a rebalance",
+            m.sent_away.clone(),
+        );
+        registry.register(
             "send_duration_seconds",
             "From acceptance to answer of a send",
             SendSeconds(Arc::clone(&m.sends)),
@@ -207,6 +220,11 @@ impl Metrics {
             let frames = u64::try_from(frames).unwrap_or(u64::MAX);
             self.frames_dropped.get_or_create(&CauseLabel { cause }).inc_by(frames);
         }
+    }
+
+    /// A client was asked to connect elsewhere: by a `drain` or a `rebalance`.
+    pub fn sent_away(&self, cause: &'static str) {
+        self.sent_away.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// A listener waited before it accepted: for the `rate`, or for room for one of its `sockets`.
@@ -293,6 +311,24 @@ impl Metrics {
             "unsettled_connections",
             "Connections to be written to the registry again",
             gauges.unsettled,
+        );
+        gauge(
+            &mut text,
+            "draining",
+            "Whether the node sends its clients elsewhere",
+            u8::from(gauges.draining),
+        );
+        gauge(
+            &mut text,
+            "drain_remaining_connections",
+            "Connections that the drain has left",
+            gauges.drain_remaining,
+        );
+        gauge(
+            &mut text,
+            "drain_rate_connections_per_second",
+            "Connections that the drain closes per second now",
+            gauges.drain_rate,
         );
         gauge(&mut text, "registered", "Whether the lease is held", u8::from(gauges.registered));
         if let Some(up) = gauges.redis_up {

@@ -4,6 +4,7 @@ pub mod ack_token;
 pub mod broadcast_payload;
 pub mod client_frame;
 pub mod close_reason;
+pub mod drain_request;
 pub mod envelope;
 pub mod envelope_batch;
 pub mod error_code;

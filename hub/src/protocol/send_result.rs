@@ -89,6 +89,9 @@ pub struct SendResult {
     /// This is the result of an earlier send with the same `message_id`; nothing was sent now.
     #[serde(skip_serializing_if = "is_false")]
     pub duplicate: bool,
+    /// The user was sent away from one node and has not yet connected to another: it is expected back any moment.
+    #[serde(skip_serializing_if = "is_false")]
+    pub moving: bool,
     /// Why not, where something went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<SendError>,

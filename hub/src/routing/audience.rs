@@ -55,7 +55,7 @@ impl Router {
     /// The other nodes that have to be asked about a user: those where the user is, or all when the registry cannot
     /// say for certain where that is.
     pub(super) async fn audience(&self, user: &UserId) -> Audience {
-        let Targets { nodes, doubt } = self.targets(user, Freshness::Certain, TIMEOUT).await;
+        let Targets { nodes, doubt, .. } = self.targets(user, Freshness::Certain, TIMEOUT).await;
         if doubt.is_none() {
             return Audience { nodes, registry_away: false };
         }

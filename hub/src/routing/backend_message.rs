@@ -146,6 +146,7 @@ fn written_result(id: String, took: Duration) -> SendResult {
         total_duration_ms: whole_millis(took),
         attempts: Vec::new(),
         offset: None,
+        moving: false,
         duplicate: false,
         error: None,
     }

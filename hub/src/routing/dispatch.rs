@@ -10,6 +10,7 @@ use futures::{FutureExt, future};
 
 use super::{
     acks::AwaitedAck,
+    moving::{self, MovingWait},
     ports::{Answer, BusError, Letter},
     retry,
     router::Router,
@@ -45,6 +46,10 @@ pub(super) struct Flight<'a> {
     /// The receiver's word that it has the message, where it is waited for.
     ack: Option<AwaitedAck>,
     retries: u32,
+    /// Tries of any kind that were made.
+    tries: u32,
+    /// While it waits for a receiver on the move.
+    wait: Option<MovingWait>,
     /// When the present try began, since acceptance.
     began: Duration,
     attempts: Vec<Attempt>,
@@ -61,6 +66,8 @@ impl<'a> Flight<'a> {
             stored: None,
             ack: None,
             retries: 0,
+            tries: 0,
+            wait: None,
             began: Duration::ZERO,
             attempts: Vec::new(),
         }
@@ -95,6 +102,11 @@ impl<'a> Flight<'a> {
         self.options.wait != Wait::None
     }
 
+    /// Whether it is to be tried again when its receiver has come back, which is no retry.
+    fn waits_for_a_move(&self) -> bool {
+        self.waits() && self.tally.is_moving()
+    }
+
     /// Takes note of what the present try came to.
     fn note_attempt(&mut self) {
         let conclusion = self.tally.conclude();
@@ -110,6 +122,7 @@ impl<'a> Flight<'a> {
         if self.retries > 0 {
             self.note_attempt();
         }
+        let moving = self.tally.is_moving();
         let mut conclusion = self.tally.conclude();
         let acked = self.ack.as_mut().is_some_and(AwaitedAck::came);
         let (mut status, connections, nodes) = match self.options.wait {
@@ -138,6 +151,7 @@ impl<'a> Flight<'a> {
             attempts: self.attempts,
             offset,
             duplicate: false,
+            moving: moving && status == SendStatus::Offline,
             error: conclusion.error,
         }
     }
@@ -180,16 +194,22 @@ impl Router {
             let jitter = rand::random();
             let mut wait = Duration::ZERO;
             again.retain(|place| {
-                let flight = &flights[*place];
+                let flight = &mut flights[*place];
                 let left = flight.left(elapsed);
-                let pause = retry::wait_before(flight.retries, flight.options.max_retries, left, jitter);
+                let pause = if flight.waits_for_a_move() {
+                    moving::wait_before_look(flight.tries, left, jitter).filter(|_| self.may_wait(flight))
+                } else {
+                    retry::wait_before(flight.retries, flight.options.max_retries, left, jitter)
+                };
                 wait = wait.max(pause.unwrap_or_default());
                 pause.is_some()
             });
             if again.is_empty() {
                 break;
             }
-            for place in &again {
+            let repeated: Vec<usize> =
+                again.iter().copied().filter(|place| !flights[*place].waits_for_a_move()).collect();
+            for place in &repeated {
                 flights[*place].note_attempt();
             }
             if let Some(retrying) = retrying {
@@ -198,8 +218,10 @@ impl Router {
             tokio::time::sleep(wait).await;
             for place in &again {
                 let flight = &mut flights[*place];
-                flight.retries += 1;
-                flight.began = accepted.elapsed();
+                if !flight.waits_for_a_move() {
+                    flight.retries += 1;
+                    flight.began = accepted.elapsed();
+                }
                 flight.tally.begin_try();
                 self.try_here(flight);
             }
@@ -219,17 +241,27 @@ impl Router {
     fn is_nowhere_else(&self, flight: &Flight<'_>) -> bool {
         let hearing = self.registration.borrow().hearing;
         // A stored message goes where the receiver was when it was stored.
-        flight.retries == 0 && flight.stored.is_none() && self.whereabouts.only_here(flight.receiver, hearing)
+        flight.tries <= 1 && flight.stored.is_none() && self.whereabouts.only_here(flight.receiver, hearing)
     }
 
     /// One try of each at the other nodes where its receiver is.
     async fn try_elsewhere(&self, flights: &mut [Flight<'_>], active: &[usize], accepted: Instant) {
+        for place in active {
+            flights[*place].tries += 1;
+        }
+        self.let_them_leave(flights, active, accepted).await;
         let nowhere_else = |place: &&usize| !self.is_nowhere_else(&flights[**place]);
         let active: Vec<usize> = active.iter().filter(nowhere_else).copied().collect();
         if active.is_empty() {
             return;
         }
         let targets = self.targets_of(flights, &active, accepted).await;
+        for place in &active {
+            let flight = &mut flights[*place];
+            if flight.stored.is_none() && targets.get(flight.receiver).is_some_and(Vec::is_empty) {
+                self.try_who_came_here(flight);
+            }
+        }
         let bundles = self.bundles(flights, &active, &targets, accepted.elapsed());
         if bundles.is_empty() {
             return;
@@ -250,6 +282,50 @@ impl Router {
                 }
                 flight.tally.note(target.clone(), number, outcome);
             }
+        }
+    }
+
+    /// Takes a place among those who wait for receivers on the move, unless there are too many.
+    fn may_wait(&self, flight: &mut Flight<'_>) -> bool {
+        if flight.wait.is_none() {
+            flight.wait = self.moving_waits.begin();
+        }
+        flight.wait.is_some()
+    }
+
+    /// Receivers whose clients are being sent away from here are looked up only when the registry knows of it: before,
+    /// it would name this node, or nobody. A message that nobody waits for finds them moving.
+    async fn let_them_leave(&self, flights: &mut [Flight<'_>], active: &[usize], accepted: Instant) {
+        let mut leaving = Vec::new();
+        for place in active {
+            let flight = &mut flights[*place];
+            if flight.tally.own_is_settled() {
+                continue;
+            }
+            let Some(over) = self.departures.over(flight.receiver) else { continue };
+            if flight.waits() {
+                let left = flight.left(accepted.elapsed());
+                leaving.push(async move { (*place, tokio::time::timeout(left, over).await.is_ok()) });
+            } else {
+                flight.tally.note_moving();
+            }
+        }
+        if leaving.is_empty() {
+            return;
+        }
+        for (place, in_time) in future::join_all(leaving).await {
+            if !in_time {
+                flights[place].tally.note_moving();
+            }
+        }
+    }
+
+    /// A receiver who connected here while it was looked up is in this node's table by now. One who is being sent away
+    /// again is on the move again.
+    fn try_who_came_here(&self, flight: &mut Flight<'_>) {
+        self.try_here(flight);
+        if !flight.tally.own_is_settled() && self.departures.over(flight.receiver).is_some() {
+            flight.tally.note_moving();
         }
     }
 
@@ -291,7 +367,7 @@ impl Router {
         receivers.dedup();
         let left = active.iter().map(|place| flights[*place].left(elapsed)).max().unwrap_or_default();
         // All that are active have been tried equally often.
-        let first = active.first().is_none_or(|place| flights[*place].retries == 0);
+        let first = active.first().is_none_or(|place| flights[*place].tries <= 1);
         let freshness = if first { Freshness::Known } else { Freshness::Fresh };
         let found = match receivers.as_slice() {
             [] => Vec::new(),
@@ -304,8 +380,11 @@ impl Router {
             if flight.stored.is_some() {
                 continue;
             }
-            if let Some(doubt) = found.get(flight.receiver).and_then(|targets| targets.doubt.clone()) {
+            let Some(targets) = found.get(flight.receiver) else { continue };
+            if let Some(doubt) = targets.doubt.clone() {
                 flight.tally.note_registry_error(doubt);
+            } else if targets.moving {
+                flight.tally.note_moving();
             }
         }
         found.into_iter().map(|(user, targets)| (user, targets.nodes)).collect()
@@ -357,12 +436,13 @@ impl Router {
 /// The messages worth another try, in order.
 fn to_repeat(flights: &[Flight<'_>]) -> Vec<usize> {
     let worth = |flight: &Flight<'_>| {
-        flight.repeats_left() > 0
+        let again = flight.repeats_left() > 0
             && match flight.stored {
                 None => flight.tally.is_worth_a_retry(flight.retries),
                 // Whoever is there now and was not then reads it from the inbox.
                 Some(_) => flight.tally.is_open(),
-            }
+            };
+        again || flight.waits_for_a_move()
     };
     let mut again: Vec<usize> =
         flights.iter().enumerate().filter(|(_, flight)| worth(flight)).map(|(place, _)| place).collect();

@@ -215,6 +215,7 @@ mod tests {
             total_duration_ms: 0,
             attempts: Vec::new(),
             offset: None,
+            moving: false,
             duplicate: false,
             error: None,
         }

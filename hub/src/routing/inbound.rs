@@ -98,7 +98,23 @@ impl Router {
         };
         let Some(settled) = fan_out.settled else { return Handling::Ignored };
         let answer = match (fan_out.queued, fan_out.full) {
-            (0, 0) => Answer { status: ReportStatus::NotHere, count: 0 },
+            (0, 0) => {
+                let answer = Answer { status: ReportStatus::NotHere, count: 0 };
+                let Some(over) = self.departures.over(user) else {
+                    self.repeats.settle(source, envelope.number, Some(answer));
+                    return Handling::Done(answer);
+                };
+                // Who asks looks the user up afresh then, and is to find what the registry is being told now.
+                let patience = envelope.patience.map_or(DELIVER_PATIENCE, retry::report_within);
+                let (repeats, source, number) = (Arc::clone(&self.repeats), source.clone(), envelope.number);
+                let answer = async move {
+                    let in_time = tokio::time::timeout(patience, over).await.is_ok();
+                    let answer = in_time.then_some(answer);
+                    repeats.settle(&source, number, answer);
+                    answer
+                };
+                return Handling::Waiting(answer.boxed());
+            }
             (0, _) => Answer { status: ReportStatus::Overloaded, count: 0 },
             _ => {
                 let patience = envelope.patience.map_or(DELIVER_PATIENCE, retry::report_within);

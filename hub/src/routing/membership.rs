@@ -68,7 +68,11 @@ impl Questions {
 impl Router {
     /// Takes a connection that ends out of everything: table, groups, inbox, directory.
     pub async fn disconnect(&self, connection: &Connection) {
-        let (registry, groups) = (self.registry.disconnect(connection), self.groups.end(connection));
+        let registry = async {
+            self.registry.disconnect(connection).await;
+            self.departures.end(connection);
+        };
+        let groups = self.groups.end(connection);
         // Boxed: every connection would carry room for it all its life.
         future::join3(registry, groups, Box::pin(self.inboxes.close(connection))).await;
     }

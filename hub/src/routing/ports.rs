@@ -192,6 +192,8 @@ pub struct Presence {
     /// The connections' nodes hold no lease, but the registry was away so lately that this says nothing: they are to
     /// be tried, and nobody may say that the user is offline.
     pub doubtful: bool,
+    /// There is no connection, but a client was sent away a moment ago and is expected back.
+    pub moving: bool,
 }
 
 /// The nodes of a user at one version of its entry.
@@ -203,6 +205,8 @@ pub struct UserNodes {
     pub instances: Vec<NodeInstance>,
     /// The registry was not asked, or holds something else in the user's place: that there are no nodes means nothing.
     pub unknown: bool,
+    /// There is none, but a client was sent away a moment ago and is expected back.
+    pub moving: bool,
 }
 
 impl Presence {
@@ -212,7 +216,7 @@ impl Presence {
         let mut instances: Vec<_> = self.connections.iter().map(|c| c.instance.clone()).collect();
         instances.sort_unstable();
         instances.dedup();
-        UserNodes { ver: self.ver, instances, unknown: false }
+        UserNodes { ver: self.ver, instances, unknown: false, moving: self.moving }
     }
 }
 
@@ -243,6 +247,8 @@ pub struct Connected {
     pub changed: bool,
     /// Older connections that have to be closed for this one; they are in `presence` until they are.
     pub replaced: Vec<PresentConnection>,
+    /// The user was on the move and has come back: nobody was told that it was offline.
+    pub returned: bool,
 }
 
 /// Why the directory gave no answer.
@@ -401,11 +407,14 @@ pub trait Directory: Send + Sync {
     /// changes nothing but heals what was lost.
     fn connect(&self, record: ConnectionRecord) -> BoxFuture<'_, Result<Connected, DirectoryError>>;
 
-    /// Removes a connection of this node and says where the user is now.
+    /// Removes a connection of this node and says where the user is now. `moving`: its client was sent away and is
+    /// expected back within this time; if it was the user's last one here, the user counts as moving for so long, or
+    /// until it connects. Whoever is not back by then is told offline to the events once.
     fn disconnect<'a>(
         &'a self,
         user: &'a UserId,
         connection: ConnectionId,
+        moving: Option<Duration>,
     ) -> BoxFuture<'a, Result<UserNodes, DirectoryError>>;
 
     /// Where a user is. That it is nowhere is answered only when the registry is known to be whole.

@@ -47,6 +47,9 @@ const ASSERT_EVERY: Duration = Duration::from_mins(5);
 /// Pause before writes that failed are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// A client that was told to come back after some time is expected for so much longer.
+const RETURN: Duration = Duration::from_secs(3);
+
 /// Why a connection is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectRefusal {
@@ -76,12 +79,15 @@ struct Subject {
     id: ConnectionId,
     /// Whether the directory took it once, so that others may have heard of it.
     listed: bool,
+    /// Its client was sent away and is expected back within this time after it has left.
+    moving: Option<Duration>,
 }
 
 impl Subject {
     fn of(connection: &Connection) -> Self {
         let listed = connection.listed.load(Ordering::Relaxed) > 0;
-        Self { user: connection.user.clone(), id: connection.id, listed }
+        let moving = connection.sent_away().map(|hint| hint + RETURN);
+        Self { user: connection.user.clone(), id: connection.id, listed, moving }
     }
 }
 
@@ -89,7 +95,8 @@ impl Subject {
 /// epoch) when the entry was lost or an earlier removal went unanswered. Pure.
 fn offline_since(nodes: &UserNodes, listed: bool, now_us: u64) -> Option<u64> {
     match nodes {
-        UserNodes { unknown: true, .. } => None,
+        // Of one who is moving the directory tells it, should it not come back.
+        UserNodes { unknown: true, .. } | UserNodes { moving: true, .. } => None,
         UserNodes { instances, .. } if !instances.is_empty() => None,
         UserNodes { ver: 0, .. } => listed.then_some(now_us),
         UserNodes { ver, .. } => Some(*ver),
@@ -236,8 +243,8 @@ impl Registry {
 
     /// Makes the directory agree with the table about one connection.
     async fn settle(&self, subject: Subject) -> Result<(), DirectoryError> {
-        let Subject { user, id, listed } = &subject;
-        let (id, listed) = (*id, *listed);
+        let Subject { user, id, listed, moving } = &subject;
+        let (id, listed, moving) = (*id, *listed, *moving);
         let place = self.hasher.hash_one(user) % (SLOTS as u64);
         // SLOTS is far below usize::MAX, so is the remainder.
         let _slot = self.slots[usize::try_from(place).unwrap_or(0)].lock().await;
@@ -256,7 +263,7 @@ impl Registry {
                     let tell = connected.changed || was_unsettled;
                     // Under a life that ended its user may have been told offline, so each life tells online anew.
                     let first = connection.listed.swap(life, Ordering::Relaxed) != life;
-                    if first && connected.presence.connections.len() == 1 {
+                    if first && connected.presence.connections.len() == 1 && !connected.returned {
                         self.announce(|node, at| Event::online(user, connected.presence.ver, node, at));
                     }
                     self.learn(user, connected.presence.nodes(), hearing, tell);
@@ -267,7 +274,7 @@ impl Registry {
                     Err(error)
                 }
             },
-            None => match self.directory.disconnect(user, id).await {
+            None => match self.directory.disconnect(user, id, moving).await {
                 Ok(nodes) => {
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                     let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
@@ -374,7 +381,7 @@ impl Registry {
 
     /// Takes in where a user is by the registry's answer, and tells the user's other nodes if it was news.
     fn learn(&self, user: &UserId, nodes: UserNodes, hearing: u64, tell: bool) {
-        let UserNodes { ver, instances, unknown: _ } = nodes;
+        let UserNodes { ver, instances, .. } = nodes;
         let own = self.directory.registration().borrow().instance.node.clone();
         let others: Vec<_> = instances.iter().filter(|instance| instance.node != own).cloned().collect();
         if tell && !others.is_empty() {
@@ -496,6 +503,7 @@ mod tests {
             ver,
             instances: others.iter().map(|node| node.parse().unwrap()).collect(),
             unknown,
+            moving: false,
         };
         let cases = [
             (nodes(7, &[], false), true, Some(7)),
@@ -506,6 +514,7 @@ mod tests {
             // It never was in the directory.
             (nodes(0, &[], false), false, None),
             (nodes(0, &[], true), true, None),
+            (UserNodes { moving: true, ..nodes(7, &[], false) }, true, None),
         ];
         for (nodes, listed, expected) in cases {
             assert_eq!(offline_since(&nodes, listed, 99), expected, "{nodes:?} {listed}");

@@ -16,6 +16,7 @@ pub use super::message_stamp::rfc3339;
 use super::{
     acks::Acks,
     assertion::Assertion,
+    departures::Departures,
     duplicate_window::DuplicateWindows,
     event_writer::EventWriter,
     group_registry::GroupRegistry,
@@ -24,7 +25,8 @@ use super::{
     known_bans::KnownBans,
     membership::Questions,
     message_stamp::MessageIds,
-    ports::{ClusterBus, Directory, DirectoryError, NodeRecord, Registration, Roll},
+    moving::MovingWaits,
+    ports::{ClusterBus, Directory, DirectoryError, NodeRecord, NodeStatus, Registration, Roll},
     registry::Registry,
     whereabouts::Whereabouts,
 };
@@ -45,6 +47,8 @@ pub struct Router {
     pub(super) inboxes: Arc<InboxDesk>,
     pub(super) questions: Questions,
     pub(super) known_bans: Arc<KnownBans>,
+    pub(super) departures: Departures,
+    pub(super) moving_waits: MovingWaits,
     pub(super) registration: watch::Receiver<Registration>,
     /// Other nodes when the registry last answered; used to say how many are silent while it is away.
     pub(super) last_known_nodes: Mutex<Vec<NodeInstance>>,
@@ -95,6 +99,8 @@ impl Router {
             groups: Arc::new(GroupRegistry::new(Arc::clone(&directory), assertion, max_groups)),
             questions: Questions::default(),
             known_bans,
+            departures: Departures::default(),
+            moving_waits: MovingWaits::default(),
             local,
             bus,
             directory,
@@ -194,6 +200,26 @@ impl Router {
     /// [`DirectoryError`] when the registry cannot be asked.
     pub async fn nodes(&self) -> Result<Vec<NodeRecord>, DirectoryError> {
         self.directory.nodes().await
+    }
+
+    /// Tells the registry where this node is in its life.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when it cannot be told now; it is told with the next heartbeat.
+    pub async fn set_status(&self, status: NodeStatus) -> Result<(), DirectoryError> {
+        self.directory.set_status(status).await
+    }
+
+    /// Users on their way from here to another node.
+    #[must_use]
+    pub fn departures(&self) -> &Departures {
+        &self.departures
+    }
+
+    /// Sends that wait for users on the move.
+    #[must_use]
+    pub fn moving_waits(&self) -> &MovingWaits {
+        &self.moving_waits
     }
 
     /// Keeps in mind which other nodes there are, so that what is asked while the registry is away can say how many

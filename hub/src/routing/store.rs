@@ -205,6 +205,7 @@ fn result(id: &str, status: SendStatus, error: Option<SendError>, took: Duration
         total_duration_ms: whole_millis(took),
         attempts: Vec::new(),
         offset: None,
+        moving: false,
         duplicate: false,
         error,
     }

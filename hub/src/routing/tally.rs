@@ -39,6 +39,8 @@ pub struct SendTally {
     own: Option<Outcome>,
     others: Vec<Asked>,
     registry_error: Option<String>,
+    /// The registry says that the user is nowhere but expected back any moment.
+    moving: bool,
 }
 
 /// All that can be said about one message.
@@ -58,7 +60,7 @@ impl SendTally {
         let stays = |outcome: &Outcome| matches!(outcome, Outcome::Reached(_) | Outcome::Silent);
         self.own = self.own.take().filter(stays);
         self.others.retain(|asked| stays(&asked.outcome));
-        self.registry_error = None;
+        (self.registry_error, self.moving) = (None, false);
     }
 
     /// Whether this node's connections were given the message, or have it.
@@ -105,6 +107,17 @@ impl SendTally {
     /// Notes that the registry could not say where the user is.
     pub fn note_registry_error(&mut self, detail: String) {
         self.registry_error = Some(detail);
+    }
+
+    /// Notes that the user was sent away from one node and is expected at another.
+    pub fn note_moving(&mut self) {
+        self.moving = true;
+    }
+
+    /// Whether nothing else is known of the user than that it is on the move.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.moving && self.conclude().status == SendStatus::Offline
     }
 
     /// Whether another try could change the answer, after so many repeats. A message that arrived somewhere is tried
@@ -318,6 +331,30 @@ mod tests {
         assert!(tally(None, &[Reached(1), Reached(1)]).went_ahead_of(&first));
         assert!(tally(Some(Reached(1)), &[]).went_ahead_of(&first));
         assert!(!tally(None, &[NotHere, Gone]).went_ahead_of(&first));
+    }
+
+    #[test]
+    fn a_user_moves_only_while_nothing_else_is_known_of_it() {
+        let cases = [
+            (vec![], true),
+            (vec![NotHere], true),
+            (vec![Reached(1)], false),
+            (vec![Silent], false),
+            (vec![full()], false),
+            (vec![Gone], false),
+        ];
+        for (outcomes, expected) in cases {
+            let mut tally = tally(None, &outcomes);
+            assert!(!tally.is_moving());
+            tally.note_moving();
+            assert_eq!(tally.is_moving(), expected, "{outcomes:?}");
+            tally.begin_try();
+            assert!(!tally.is_moving(), "each look says it anew");
+        }
+        let mut away = tally(None, &[]);
+        away.note_moving();
+        away.note_registry_error("away".into());
+        assert!(!away.is_moving());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(super) struct Targets {
     /// Why these may not be all, or may not be alive: ask them, but nobody may say that the user is offline. To be
     /// noted as an error of the registry.
     pub(super) doubt: Option<String>,
+    /// There are none, but the user is expected back any moment.
+    pub(super) moving: bool,
 }
 
 /// What a node knows of a user's other nodes by itself.
@@ -44,6 +46,8 @@ struct Found {
     nodes: Vec<NodeInstance>,
     /// The registry is being filled again: these may not be all, or may be gone.
     doubtful: bool,
+    /// There is none, but the user is expected back any moment.
+    moving: bool,
 }
 
 /// What has to be done to know a user's other nodes.
@@ -68,10 +72,12 @@ fn next(known: &Knowledge, said: Said, freshness: Freshness) -> Next {
             _ => Next::AskRegistry,
         },
         Said::Leases(true) => {
-            Next::Done(Targets { nodes: known.believed.clone().unwrap_or_default(), doubt: None })
+            Next::Done(Targets { nodes: known.believed.clone().unwrap_or_default(), ..Targets::default() })
         }
         Said::Leases(false) => Next::AskRegistry,
-        Said::Registry(Ok(Found { nodes, doubtful: false })) => Next::Done(Targets { nodes, doubt: None }),
+        Said::Registry(Ok(Found { nodes, doubtful: false, moving })) => {
+            Next::Done(Targets { nodes, doubt: None, moving })
+        }
         Said::Registry(unsure) => {
             let (nodes, doubt) = match unsure {
                 Ok(Found { nodes, .. }) => (nodes, "the registry is being filled again".to_owned()),
@@ -79,7 +85,7 @@ fn next(known: &Knowledge, said: Said, freshness: Freshness) -> Next {
             };
             // Whose last known entry names only this node is reached by reaching this node.
             let trusted = freshness != Freshness::Certain && known.only_here && nodes.is_empty();
-            Next::Done(Targets { nodes, doubt: (!trusted).then_some(doubt) })
+            Next::Done(Targets { nodes, doubt: (!trusted).then_some(doubt), moving: false })
         }
     }
 }
@@ -150,6 +156,7 @@ impl Router {
             Next::AskLeases | Next::AskRegistry => Targets {
                 nodes: Vec::new(),
                 doubt: Some("the registry did not answer for this user".to_owned()),
+                moving: false,
             },
         });
         targets.collect()
@@ -182,7 +189,7 @@ impl Router {
             if !presence.doubtful {
                 self.whereabouts.learn_read(user, presence.ver, &nodes, hearing, Instant::now());
             }
-            found.push(Ok(Found { nodes, doubtful: presence.doubtful }));
+            found.push(Ok(Found { nodes, doubtful: presence.doubtful, moving: presence.moving }));
         }
         found
     }
@@ -224,7 +231,7 @@ mod tests {
     }
 
     fn done(names: &[&str], doubt: Option<&str>) -> Next {
-        Next::Done(Targets { nodes: nodes(names), doubt: doubt.map(str::to_owned) })
+        Next::Done(Targets { nodes: nodes(names), doubt: doubt.map(str::to_owned), moving: false })
     }
 
     #[test]
@@ -248,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_the_registry_says_counts_and_what_it_does_not_say_only_where_the_user_was_here_alone() {
-        let found = |names: &[&str], doubtful| Ok(Found { nodes: nodes(names), doubtful });
+        let found = |names: &[&str], doubtful| Ok(Found { nodes: nodes(names), doubtful, moving: false });
         let away = || Err("away".to_owned());
         let filled = Some("the registry is being filled again");
         let (here, elsewhere) = (true, false);
@@ -263,6 +270,9 @@ mod tests {
             (here, away(), [done(&[], None), done(&[], None), done(&[], Some("away"))]),
             (elsewhere, away(), [done(&[], Some("away")), done(&[], Some("away")), done(&[], Some("away"))]),
         ];
+        let moving = Targets { moving: true, ..Targets::default() };
+        let said = Said::Registry(Ok(Found { nodes: Vec::new(), doubtful: false, moving: true }));
+        assert_eq!(next(&Knowledge::default(), said, Fresh), Next::Done(moving));
         for (only_here, said, expected) in cases {
             let known = Knowledge { believed: None, only_here };
             for (freshness, expected) in [Known, Fresh, Certain].into_iter().zip(expected) {

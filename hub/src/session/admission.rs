@@ -132,10 +132,8 @@ impl Edge {
                     "the node is not registered yet, try again soon",
                 ));
             }
-            Phase::Draining | Phase::Closed => {
-                return Err(Refusal::new(ErrorCode::Draining, "the node is going away, connect again"));
-            }
-            Phase::Active => {}
+            Phase::Draining | Phase::Closed if !self.takes_clients() => return Err(going_away()),
+            Phase::Active | Phase::Draining | Phase::Closed => {}
         }
         let origin = inputs.origin.as_deref();
         if !origin_allowed(origin, inputs.host.as_deref(), &self.hot.now().allowed_origins) {
@@ -149,6 +147,10 @@ impl Edge {
             let detail = format!("the node has its {most} connections");
             return Err(Refusal::new(ErrorCode::NodeFull, detail));
         };
+        // A drain counts seats: whoever took one after the last count finds the node closed here.
+        if !self.takes_clients() {
+            return Err(going_away());
+        }
         let most = self.hot.now().limits.max_connections_per_address;
         let address_seat = match address.map(|address| self.address_seats.take(address.ip(), most)) {
             Some(None) => {
@@ -212,6 +214,7 @@ impl Edge {
         let needs_registry = self.settings.on_registry_down == OnRegistryDown::Refuse;
         if let Err(refusal) = self.router.registry().connect(&admitted.connection, needs_registry).await {
             admitted.registered = false;
+            self.router.departures().end(&admitted.connection);
             return Err(refused(&refusal));
         }
         if let Err(refusal) = self.join_at_connect(&admitted.connection, &groups).await {
@@ -228,6 +231,7 @@ impl Edge {
         if let Some(reason) = admitted.connection.queue.closing() {
             admitted.leave().await;
             let code = match self.phase() {
+                _ if reason == CloseReason::Restart => ErrorCode::Draining,
                 Phase::Active | Phase::Starting if reason == CloseReason::Replaced => {
                     ErrorCode::TooManyConnections
                 }
@@ -265,8 +269,12 @@ impl Edge {
     /// How long a refused client should wait before it tries again; spread, so that not all come at once.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
-        self.settings.retry_after_max.mul_f64(rand::random())
+        self.hot.now().drain.retry_after_max.mul_f64(rand::random())
     }
+}
+
+fn going_away() -> Refusal {
+    Refusal::new(ErrorCode::Draining, "the node is going away, connect again")
 }
 
 /// The answer that a refusal of the directory becomes.

@@ -76,6 +76,7 @@ impl Edge {
             attempts: Vec::new(),
             offset: None,
             duplicate: false,
+            moving: false,
             error: Some(SendError { code: ErrorCode::Internal, detail }),
         }
     }

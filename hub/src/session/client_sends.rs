@@ -151,8 +151,14 @@ impl Shared {
         let user = &self.connection.user;
         let principal = Principal::User(user.clone());
         let router = &self.edge.router;
-        let result =
+        let mut result =
             router.send_once(&principal, Some(user), receiver, message, &options, Some(retrying)).await;
+        if wait == Wait::None && result.moving {
+            // Nobody is held up by waiting for a receiver on the move.
+            let options = SendOptions { wait: Wait::Delivered, ..options };
+            result =
+                router.send_once(&principal, Some(user), receiver, message, &options, Some(retrying)).await;
+        }
         self.edge.metrics.sent(result.status, accepted.elapsed());
         if let Some(message_id) = &message.message_id {
             // A connection that is gone or closing reads no result.

@@ -6,6 +6,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     address_seats::AddressSeats,
+    drain::control::Drain,
     heartbeat::Heartbeat,
     lifecycle::{Lifecycle, Phase},
     seats::Seats,
@@ -33,6 +34,8 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     /// Where the node is in its life.
     pub lifecycle: Lifecycle,
+    /// Orders to send clients elsewhere.
+    pub drain: Drain,
     /// Room for connections.
     pub seats: Arc<Seats>,
     /// What the node carries.
@@ -64,6 +67,7 @@ impl Edge {
             queue_budget: QueueBudget::new(hot.now().limits.queue_memory),
             heartbeat: Heartbeat::new(settings.ping_interval),
             lifecycle: Lifecycle::default(),
+            drain: Drain::default(),
             tasks: TaskTracker::new(),
             settings,
             hot,
@@ -77,5 +81,11 @@ impl Edge {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.lifecycle.phase(&self.router.registration())
+    }
+
+    /// Whether new clients are taken.
+    #[must_use]
+    pub fn takes_clients(&self) -> bool {
+        self.lifecycle.takes_clients(&self.router.registration())
     }
 }

@@ -84,6 +84,7 @@ impl Heartbeat {
         token_expires: Option<SystemTime>,
     ) -> Watched {
         let now = self.now();
+        connection.activity.begin(now);
         let token_ends = token_expires.map(|exp| self.token_ends(exp));
         let next_ping = now.saturating_add(whole_millis(self.ping_interval));
         let pulse = Arc::new(Pulse::new(connection, next_ping, token_ends));
@@ -119,6 +120,7 @@ impl Heartbeat {
 
     fn act(&self, pulse: &Pulse, now: u64) {
         let queue = &pulse.connection.queue;
+        pulse.connection.activity.sweep(now);
         match pulse.check(now, whole_millis(self.ping_interval), whole_millis(TOKEN_WARNING)) {
             Due::Nothing | Due::Ping => {}
             Due::TokenExpiring(left) => {

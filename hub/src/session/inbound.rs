@@ -73,6 +73,9 @@ impl Inbound {
             metrics.bad_frame(code.as_str());
             answer_error(connection, message_id.as_ref(), code, detail);
         };
+        if !matches!(parsed, Ok(ClientFrame::Ping { .. })) {
+            connection.activity.touch();
+        }
         match parsed {
             Ok(_) => self.bad_in_a_row = 0,
             Err(_) => self.bad_in_a_row += 1,

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::routing::ports::Registration;
 
 const SERVING: u8 = 0;
-const DRAINING: u8 = 1;
-const CLOSED: u8 = 2;
+const SETTLING: u8 = 1;
+const REFUSING: u8 = 2;
+const CLOSED: u8 = 3;
 
 /// Where a node is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum Phase {
     Starting,
     /// Serves clients.
     Active,
-    /// Takes no new clients and sends the others elsewhere.
+    /// Sends its clients elsewhere; takes new ones only until others have noticed.
     Draining,
     /// The last client is gone.
     Closed,
@@ -34,31 +35,67 @@ impl Phase {
     }
 }
 
-/// The part of a node's life that only goes forward.
+/// The part of a node's life that its drain decides.
 #[derive(Debug, Default)]
 pub struct Lifecycle(AtomicU8);
 
 impl Lifecycle {
-    /// From now on new clients are refused. Never goes back.
+    /// The node is to be left. New clients are taken until [`Lifecycle::refuse_clients`].
     pub fn begin_draining(&self) {
-        self.0.fetch_max(DRAINING, Ordering::AcqRel);
+        self.step(SERVING, SETTLING);
     }
 
-    /// The last client is gone. Never goes back.
-    pub fn close(&self) {
-        self.0.fetch_max(CLOSED, Ordering::AcqRel);
+    /// From now on new clients are refused.
+    pub fn refuse_clients(&self) {
+        self.step(SETTLING, REFUSING);
+    }
+
+    /// The last client is gone; returns whether that is new. There is no way back.
+    pub fn close(&self) -> bool {
+        self.0.swap(CLOSED, Ordering::SeqCst) != CLOSED
+    }
+
+    /// The node stays after all; returns whether it was not too late.
+    pub fn serve_again(&self) -> bool {
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| (now != CLOSED).then_some(SERVING))
+            .is_ok()
+    }
+
+    /// Whether the node is not to be left.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == SERVING
+    }
+
+    /// Whether the node is to be left but still takes clients.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == SETTLING
+    }
+
+    fn step(&self, from: u8, to: u8) {
+        // Another state is further on, or was taken back.
+        let _ = self.0.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// The phase. A node that was registered once stays active while the registry is away.
     #[must_use]
     pub fn phase(&self, registration: &Registration) -> Phase {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.load(Ordering::SeqCst) {
             CLOSED => Phase::Closed,
-            DRAINING => Phase::Draining,
-            SERVING if registration.superseded => Phase::Draining,
+            SETTLING | REFUSING => Phase::Draining,
+            _ if registration.superseded => Phase::Draining,
             _ if !registration.ever_registered => Phase::Starting,
             _ => Phase::Active,
         }
+    }
+
+    /// Whether new clients are taken.
+    #[must_use]
+    pub fn takes_clients(&self, registration: &Registration) -> bool {
+        let may = matches!(self.0.load(Ordering::SeqCst), SERVING | SETTLING);
+        may && registration.ever_registered && !registration.superseded
     }
 }
 
@@ -87,17 +124,44 @@ mod tests {
     }
 
     #[test]
-    fn a_node_goes_from_starting_to_closed_and_never_back() {
+    fn a_node_goes_from_starting_to_closed() {
         let lifecycle = Lifecycle::default();
-        assert_eq!(lifecycle.phase(&registration(false, false)), Phase::Starting);
-        assert_eq!(lifecycle.phase(&registration(true, true)), Phase::Active);
+        let (new, well) = (registration(false, false), registration(true, true));
+        assert_eq!((lifecycle.phase(&new), lifecycle.takes_clients(&new)), (Phase::Starting, false));
+        assert_eq!((lifecycle.phase(&well), lifecycle.takes_clients(&well)), (Phase::Active, true));
         assert_eq!(lifecycle.phase(&registration(false, true)), Phase::Active);
         let superseded = Registration { superseded: true, ..registration(false, true) };
-        assert_eq!(lifecycle.phase(&superseded), Phase::Draining);
+        assert_eq!(
+            (lifecycle.phase(&superseded), lifecycle.takes_clients(&superseded)),
+            (Phase::Draining, false)
+        );
         lifecycle.begin_draining();
-        assert_eq!(lifecycle.phase(&registration(true, true)), Phase::Draining);
+        assert_eq!((lifecycle.phase(&well), lifecycle.takes_clients(&well)), (Phase::Draining, true));
+        assert!(lifecycle.is_settling() && !lifecycle.is_serving() && !lifecycle.takes_clients(&superseded));
+        lifecycle.refuse_clients();
+        assert_eq!((lifecycle.phase(&well), lifecycle.takes_clients(&well)), (Phase::Draining, false));
+        lifecycle.begin_draining();
+        assert!(!lifecycle.is_settling(), "never settles again");
+        assert!(lifecycle.close() && !lifecycle.close());
+        assert_eq!((lifecycle.phase(&well), lifecycle.takes_clients(&well)), (Phase::Closed, false));
+    }
+
+    #[test]
+    fn a_drain_can_be_taken_back_until_the_last_client_is_gone() {
+        let (lifecycle, well) = (Lifecycle::default(), registration(true, true));
+        for refused in [false, true] {
+            lifecycle.begin_draining();
+            if refused {
+                lifecycle.refuse_clients();
+            }
+            assert!(lifecycle.serve_again());
+            assert!(lifecycle.is_serving() && lifecycle.takes_clients(&well));
+            assert_eq!(lifecycle.phase(&well), Phase::Active);
+        }
+        lifecycle.refuse_clients();
+        assert!(lifecycle.is_serving(), "a step that comes too late changes nothing");
         lifecycle.close();
-        lifecycle.begin_draining();
-        assert_eq!(lifecycle.phase(&registration(true, true)), Phase::Closed);
+        assert!(!lifecycle.serve_again());
+        assert_eq!(lifecycle.phase(&well), Phase::Closed);
     }
 }

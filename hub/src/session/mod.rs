@@ -13,6 +13,7 @@ pub mod client_groups;
 pub mod client_sends;
 pub mod client_stream;
 mod connect_groups;
+pub mod drain;
 pub mod edge;
 pub mod end;
 pub mod farewell;

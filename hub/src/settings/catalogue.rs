@@ -64,7 +64,7 @@ pub const CATALOGUE: &[Setting] = &[
         "WSC_HOT_SETTINGS_FILE",
         "FILE",
         "",
-        "YAML with allowed_origins, log_level, client_send, max_connections and limits; read again when it changes, wins over flags and variables",
+        "YAML with allowed_origins, log_level, client_send, max_connections, limits and drain; read again when it changes, wins over flags and variables",
     ),
     setting(NODE, "WSC_ZONE", "ZONE", "", "Failure domain as shown by /nodes"),
     setting(
@@ -338,7 +338,27 @@ pub const CATALOGUE: &[Setting] = &[
         "2m",
         "How long a client that is gone can take up its session on any node, 0s (never) to 24h",
     ),
-    setting(LIFE, "WSC_GRACE", "DURATION", "110s", "Time between SIGTERM and the end, 1s to 1h"),
+    setting(
+        LIFE,
+        "WSC_DRAIN_SETTLE",
+        "DURATION",
+        "5s",
+        "A node that drains takes clients for this long until load balancers have noticed, 0s to 5m",
+    ),
+    setting(
+        LIFE,
+        "WSC_DRAIN_RATE",
+        "N",
+        "200",
+        "Connections that a drain closes per second, 1 to 100000; more when the time would not suffice",
+    ),
+    setting(
+        LIFE,
+        "WSC_GRACE",
+        "DURATION",
+        "110s",
+        "Longest time between SIGTERM and the end, 1s to 1h: the pod's grace less 10s",
+    ),
     setting(
         LIFE,
         "WSC_RETRY_AFTER_MAX",
@@ -357,7 +377,7 @@ pub const CATALOGUE: &[Setting] = &[
 ];
 
 /// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
-pub const NOT_BUILT: &[&str] = &["WSC_DRAIN_SETTLE", "WSC_DRAIN_RATE"];
+pub const NOT_BUILT: &[&str] = &[];
 
 #[cfg(test)]
 mod tests {

@@ -62,8 +62,6 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// Time between SIGTERM and the end.
     pub grace: Duration,
-    /// Longest hint in `going_away`.
-    pub retry_after_max: Duration,
     /// How log lines look; what is logged is among the hot settings.
     pub log_format: LogFormat,
     /// `--dev`: loopback only, trusted mode, a well-known API key.

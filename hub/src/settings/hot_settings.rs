@@ -7,6 +7,7 @@ use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
+    drain::{DRAIN_FIELDS, DrainSettings},
     effective::ClientSend,
     limits::{BOUNDS, Limits, whole_number},
     parse::log_directives,
@@ -16,7 +17,7 @@ use super::{
 /// A larger file is a mistake, bytes.
 const LARGEST_FILE: u64 = 256 * 1024;
 /// What the file may hold.
-const KEYS: &str = "allowed_origins, log_level, client_send, max_connections, limits";
+const KEYS: &str = "allowed_origins, log_level, client_send, max_connections, limits, drain";
 
 /// Settings that may change while the hub runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct HotSettings {
     pub possible_connections: usize,
     /// Bounds of the node and of each connection.
     pub limits: Limits,
+    /// How clients are sent away.
+    pub drain: DrainSettings,
 }
 
 /// Why the file of hot settings is not applied: every mistake in it, a sentence each.
@@ -149,7 +152,10 @@ fn overlay(base: &HotSettings, text: &str) -> Result<HotSettings, BadHotSettings
                 problems.extend(limits(value, &mut settings.limits));
                 Ok(())
             }
-            "drain" => Err("not built yet in this release, leave it out".to_owned()),
+            "drain" => {
+                problems.extend(drain(value, &mut settings.drain));
+                Ok(())
+            }
             _ => Err(format!("there is no such setting, known are {KEYS}")),
         };
         problems.extend(taken.err().map(|what| format!("{key}: {what}")));
@@ -184,6 +190,27 @@ fn limits(value: &Value, limits: &mut Limits) -> Vec<String> {
     problems
 }
 
+fn drain(value: &Value, drain: &mut DrainSettings) -> Vec<String> {
+    let entries = match value {
+        Value::Null => return Vec::new(),
+        Value::Mapping(entries) => entries,
+        _ => return vec!["drain: expected names and values".to_owned()],
+    };
+    let mut problems = Vec::new();
+    for (key, value) in entries {
+        let key = word(key);
+        let read = match DRAIN_FIELDS.iter().find(|field| field.key == key) {
+            Some(field) => (field.read)(drain, &word(value)),
+            None => {
+                let known: Vec<_> = DRAIN_FIELDS.iter().map(|field| field.key).collect();
+                Err(format!("there is no such setting, known are {}", known.join(", ")))
+            }
+        };
+        problems.extend(read.err().map(|what| format!("drain.{key}: {what}")));
+    }
+    problems
+}
+
 fn origins(value: &Value) -> Result<Vec<String>, String> {
     match value {
         Value::Null => Ok(Vec::new()),
@@ -207,6 +234,8 @@ fn word(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn base() -> HotSettings {
@@ -217,6 +246,7 @@ mod tests {
             max_connections: 1000,
             possible_connections: 5000,
             limits: Limits::of_memory(1 << 30),
+            drain: DrainSettings::default(),
         }
     }
 
@@ -227,7 +257,8 @@ mod tests {
             log_level: info,wsc_hub=debug
             client_send: groups
             max_connections: 9000
-            limits: {max_message_bytes: 1000, client_rate: '7', accept_rate: 3}";
+            limits: {max_message_bytes: 1000, client_rate: '7', accept_rate: 3}
+            drain: {settle: 250ms, rate_per_second: 70}";
         let settings = overlay(&base(), text).unwrap();
         assert_eq!(settings.allowed_origins, ["https://a.example", "*"]);
         assert_eq!(settings.log_directives, "info,wsc_hub=debug");
@@ -235,11 +266,13 @@ mod tests {
         let limits = &settings.limits;
         assert_eq!((limits.max_message_bytes, limits.client_rate, limits.accept_rate), (1000, 7, 3));
         assert_eq!(limits.queue, base().limits.queue);
+        let drain = DrainSettings { settle: Duration::from_millis(250), rate_per_second: 70, ..base().drain };
+        assert_eq!(settings.drain, drain);
     }
 
     #[test]
     fn an_empty_file_changes_nothing_and_an_empty_list_allows_only_the_same_host() {
-        for text in ["", "# nothing\n", "{}", "client_send: ''\nlimits:\n"] {
+        for text in ["", "# nothing\n", "{}", "client_send: ''\nlimits:\ndrain:\n"] {
             assert_eq!(overlay(&base(), text).unwrap(), base(), "{text}");
         }
         assert!(overlay(&base(), "allowed_origins: []").unwrap().allowed_origins.is_empty());
@@ -253,7 +286,7 @@ mod tests {
             client_send: some
             max_connections: 0
             limits: {max_message_bytes: 1, colour: red, client_rate: [1]}
-            drain: {rate_per_second: 7}
+            drain: {rate_per_second: 0, speed: 7}
             allowed_origin: []";
         let problems = overlay(&base(), text).unwrap_err().0;
         let begins = [
@@ -264,7 +297,8 @@ mod tests {
             "limits.max_message_bytes: expected a whole number from 128",
             "limits.colour: there is no such limit, known are max_message_bytes,",
             "limits.client_rate: expected a whole number",
-            "drain: not built yet",
+            "drain.rate_per_second: expected a whole number from 1",
+            "drain.speed: there is no such setting, known are settle, rate_per_second, retry_after_max",
             "allowed_origin: there is no such setting, known are allowed_origins,",
         ];
         assert_eq!(problems.len(), begins.len(), "{problems:#?}");

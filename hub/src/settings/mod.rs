@@ -1,6 +1,7 @@
 //! Everything that can be set, read from flags and variables, validated before anything starts.
 
 mod catalogue;
+mod drain;
 mod duration;
 mod effective;
 mod hot_settings;
@@ -12,6 +13,7 @@ mod parse_redis;
 mod parse_test;
 
 pub use catalogue::{CATALOGUE, NOT_BUILT, Setting};
+pub use drain::DrainSettings;
 pub use duration::parse_duration;
 pub use effective::{
     AuthMode, AuthSettings, ClientSend, DEV_API_KEY, InboxSettings, LogFormat, OnRegistryDown,

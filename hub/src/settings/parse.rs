@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 
 use super::{
     catalogue::{CATALOGUE, NOT_BUILT, Setting},
+    drain::{DRAIN_FIELDS, DrainSettings},
     duration::parse_duration,
     effective::{AuthMode, ClientSend, InboxSettings, LogFormat, OnRegistryDown, PerUserSettings, Settings},
     hot_settings::{HotFile, HotSettings},
@@ -225,7 +226,6 @@ fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
             .unwrap_or(OnRegistryDown::Accept),
         handshake_timeout: reader.duration("WSC_HANDSHAKE_TIMEOUT", "5s", "100ms", "1m"),
         grace: reader.duration("WSC_GRACE", "110s", "1s", "1h"),
-        retry_after_max: reader.duration("WSC_RETRY_AFTER_MAX", "1s", "0s", "1m"),
         events: reader
             .read("WSC_EVENTS", |text| match text {
                 "true" => Ok(true),
@@ -310,6 +310,10 @@ fn hot(reader: &mut Reader<'_>, around: &Surroundings, mode: AuthMode) -> HotSet
     for (name, what) in limits.contradictions() {
         reader.problem(name, what);
     }
+    let mut drain = DrainSettings::default();
+    for field in DRAIN_FIELDS {
+        reader.read(field.variable, |text| (field.read)(&mut drain, text));
+    }
     let by_default = if mode == AuthMode::Trusted { ClientSend::All } else { ClientSend::Granted };
     let possible = around.open_files.saturating_sub(RESERVED_FILES).max(1);
     let wanted = reader.number("WSC_MAX_CONNECTIONS", 50_000, 1, 1_000_000);
@@ -321,6 +325,7 @@ fn hot(reader: &mut Reader<'_>, around: &Surroundings, mode: AuthMode) -> HotSet
         max_connections: usize::try_from(wanted.min(possible)).unwrap_or(usize::MAX),
         possible_connections: usize::try_from(possible).unwrap_or(usize::MAX),
         limits,
+        drain,
     }
 }
 

@@ -54,7 +54,7 @@ fn all_mistakes_are_listed_at_once() {
             ("WSC_CLIENT_ADDR", "nowhere"),
             ("WSC_REDIS_URL", "redis://user:secret@host"),
             ("WSC_LEASE", "20s"),
-            ("WSC_DRAIN_RATE", "7"),
+            ("WSC_DRAIN_RATE", "0"),
             ("WSC_MAX_CONNECTIONS", "many"),
         ],
     );

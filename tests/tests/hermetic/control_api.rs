@@ -204,11 +204,5 @@ async fn paths_and_methods_that_are_not_there_get_problem_documents() -> Result<
         assert_eq!(answer.status, 405, "{method} {path}: {}", answer.text);
         assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {path}");
     }
-    let unbuilt = [(Method::POST, "/admin/drain"), (Method::POST, "/admin/rebalance")];
-    for (method, path) in unbuilt {
-        let answer = api.request(method.clone(), path, Some("{}".into())).await?;
-        assert!(answer.status == 404 || answer.status == 400, "{method} {path}: {}", answer.text);
-        assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {path}");
-    }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod connecting;
 mod control_api;
 mod crash;
 mod dev_mode;
+mod drain;
 mod embedded;
 mod environment;
 mod events;

@@ -14,9 +14,9 @@ use wsc_tests::{
 use crate::redis_forms::act_as_one;
 
 /// Commands of a hub in every form of Redis, and those that its scripts call; the README repeats them.
-const RIGHTS: &str = "+auth +hello +ping +select +evalsha +script|load +get +set +del +pttl +pexpire +type +time \
+const RIGHTS: &str = "+auth +hello +ping +select +evalsha +script|load +get +set +del +pttl +pexpire +persist +type +time \
     +sadd +srem +smembers +srandmember +hget +hset +hmget +hdel +hlen +hkeys +hgetall +hexists +hincrby \
-    +xadd +xlen +xdel +xtrim +xrange +xrevrange +memory|usage +info";
+    +zadd +zrem +zrangebyscore +xadd +xlen +xdel +xtrim +xrange +xrevrange +memory|usage +info";
 /// Besides, in a single Redis or behind Sentinels.
 const PLAIN_RIGHTS: &str = "+publish +subscribe";
 /// Besides, in a Redis Cluster.

@@ -29,7 +29,7 @@ async fn all_mistakes_are_listed_at_once_with_exit_64() -> Result<()> {
         .set("WSC_API_KEYS_DIR", "/no/such/folder")
         .set("WSC_LOG_FORMAT", "xml")
         .set("WSC_EVENTS", "maybe")
-        .set("WSC_DRAIN_RATE", "7");
+        .set("WSC_DRAIN_RATE", "0");
     let said = refused(options).await?;
     for name in [
         "WSC_NODE_ID",
@@ -46,7 +46,6 @@ async fn all_mistakes_are_listed_at_once_with_exit_64() -> Result<()> {
     ] {
         assert!(said.contains(name), "{name} is not named in:\n{said}");
     }
-    assert!(said.contains("not built yet"), "{said}");
     Ok(())
 }
 

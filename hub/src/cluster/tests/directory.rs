@@ -42,11 +42,11 @@ async fn two_nodes_see_each_other_and_each_others_users(redis: TestRedis) {
     let order: Vec<_> = both.connections.iter().map(|c| c.record.connection).collect();
     assert_eq!(order, [first, second], "oldest first");
 
-    a.directory.disconnect(&alice, first).await.unwrap();
+    a.directory.disconnect(&alice, first, None).await.unwrap();
     let left = a.directory.locate(&alice).await.unwrap();
     assert!(left.ver > both.ver);
     assert_eq!(left.connections.len(), 1);
-    b.directory.disconnect(&alice, second).await.unwrap();
+    b.directory.disconnect(&alice, second, None).await.unwrap();
     assert!(b.directory.locate(&alice).await.unwrap().connections.is_empty());
     assert_eq!(redis.command::<u8>(&["EXISTS", "t:{u:alice}:conn"]).await, 0, "an empty hash is deleted");
     let index = format!("t:idx:{{chat-1}}:{}:users", b.instance().incarnation);
@@ -139,7 +139,7 @@ async fn a_disconnect_that_redis_did_not_hear_is_made_up_for() {
     let alice = user("alice");
     let (connection, _) = node.connect(&alice).await;
     redis.command::<()>(&["CLIENT", "PAUSE", "2600", "ALL"]).await;
-    let refused = node.directory.disconnect(&alice, connection).await;
+    let refused = node.directory.disconnect(&alice, connection, None).await;
     assert!(matches!(refused, Err(DirectoryError::Unavailable(_))), "{refused:?}");
     eventually("redis answers again", async || node.directory.nodes().await.is_ok()).await;
     eventually("no ghost is left", async || redis.command::<u8>(&["EXISTS", "t:{u:alice}:conn"]).await == 0)

@@ -93,10 +93,10 @@ async fn of_what_the_registry_does_not_know_nobody_is_said_to_be_offline() {
     redis.command::<()>(&["SET", "t:{u:strange}:conn", "mine"]).await;
     let connection = record(&user("strange")).connection;
     let unknown = UserNodes { unknown: true, ..UserNodes::default() };
-    assert_eq!(a.directory.disconnect(&user("strange"), connection).await, Ok(unknown.clone()));
-    let nowhere = a.directory.disconnect(&user("nobody"), connection).await;
+    assert_eq!(a.directory.disconnect(&user("strange"), connection, None).await, Ok(unknown.clone()));
+    let nowhere = a.directory.disconnect(&user("nobody"), connection, None).await;
     assert_eq!(nowhere, Ok(UserNodes::default()));
     let outside = TestNode::start(settings("chat-0", Some(redis.settings())));
-    let unasked = outside.directory.disconnect(&user("alice"), connection).await;
+    let unasked = outside.directory.disconnect(&user("alice"), connection, None).await;
     assert_eq!(unasked, Ok(unknown), "a node that is not registered has nothing there");
 }

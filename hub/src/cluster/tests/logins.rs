@@ -45,7 +45,7 @@ async fn the_oldest_of_all_nodes_go_and_a_repeat_picks_nobody_else(redis: TestRe
         Err(DirectoryError::Replaced),
         "its node learns it at the latest when it asserts"
     );
-    a.directory.disconnect(&alice, first).await.unwrap();
+    a.directory.disconnect(&alice, first, None).await.unwrap();
     let fourth = a.directory.connect(record(&alice)).await.unwrap();
     let replaced: Vec<_> = fourth.replaced.iter().map(|c| c.record.connection).collect();
     assert_eq!(replaced, [second]);

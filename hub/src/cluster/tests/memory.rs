@@ -21,7 +21,7 @@ async fn a_node_without_redis_is_registered_at_once_and_alone() {
     let alice = user("alice");
     let (connection, presence) = node.connect(&alice).await;
     assert_eq!(node.directory.locate(&alice).await.unwrap(), presence);
-    node.directory.disconnect(&alice, connection).await.unwrap();
+    node.directory.disconnect(&alice, connection, None).await.unwrap();
     assert!(node.directory.locate(&alice).await.unwrap().connections.is_empty());
     let alone = node.bus.broadcast(Vec::new(), envelope(Kind::Broadcast, 1, ""), TIMEOUT).await;
     assert_eq!(alone, Ok(Vec::new()));

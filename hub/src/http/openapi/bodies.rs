@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use crate::{
-    identity::{MessageId, MessageType, UserId},
+    identity::{Incarnation, MessageId, MessageType, NodeId, UserId},
     protocol::{error_code::ErrorCode, message::Wait},
 };
 
@@ -241,4 +241,41 @@ pub(super) struct RevokeRequest {
 pub(super) struct QueryRequest {
     #[schema(max_items = 1000)]
     users: Vec<UserId>,
+}
+
+/// Which life of which node is meant.
+#[derive(ToSchema)]
+pub(super) struct ExpectedNode {
+    node_id: NodeId,
+    incarnation: Incarnation,
+}
+
+/// An order to send all clients of a node elsewhere. What is left out is as the settings say.
+#[derive(ToSchema)]
+pub(super) struct DrainRequest {
+    /// The caller's name for it.
+    #[schema(min_length = 1, max_length = 256)]
+    id: String,
+    /// Refused by any other node or life than this one.
+    expect: Option<ExpectedNode>,
+    /// Connections closed per second; more when the deadline could not be met otherwise.
+    #[schema(minimum = 1, maximum = 100_000)]
+    rate_per_second: Option<u32>,
+    /// When all are to be gone, in milliseconds since the start of the drain of this id; whenever that is when left out.
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    deadline_ms: Option<u64>,
+    /// Clients are told to come back after a random time up to this, in milliseconds.
+    #[schema(minimum = 0, maximum = 60_000)]
+    retry_after_max_ms: Option<u64>,
+}
+
+/// An order to send the most idle clients of a node elsewhere.
+#[derive(ToSchema)]
+pub(super) struct RebalanceRequest {
+    /// How many connections.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    close: usize,
+    /// Connections closed per second; as the settings say when left out.
+    #[schema(minimum = 1, maximum = 100_000)]
+    rate_per_second: Option<u32>,
 }

@@ -4,16 +4,24 @@ use utoipa::openapi::{HttpMethod, ObjectBuilder, Type};
 
 use super::{
     bodies::{
-        BatchRequest, BroadcastRequest, GroupSendRequest, KickRequest, QueryRequest, RevokeRequest,
-        SendRequest,
+        BatchRequest, BroadcastRequest, DrainRequest, GroupSendRequest, KickRequest, QueryRequest,
+        RebalanceRequest, RevokeRequest, SendRequest,
     },
     call::Call,
 };
 use crate::{
-    http::{admin::AdminStatus, health::Health, messages::BatchResult, stats::Stats},
+    http::{
+        admin::AdminStatus,
+        drain::{DrainAnswer, RebalanceAnswer},
+        health::Health,
+        messages::BatchResult,
+        stats::Stats,
+    },
     identity::{GroupName, UserId},
     protocol::{
-        error_code::ErrorCode::{BadRequest, InvalidUserId, NotFound, Overloaded, RegistryUnavailable},
+        error_code::ErrorCode::{
+            BadRequest, Draining, InvalidUserId, NotFound, Overloaded, RegistryUnavailable,
+        },
         event::Event,
         group_answer::{GroupListing, MembershipResult},
         send_result::{BroadcastResult, KickResult, RevokeResult, SendResult, UserLocation, UsersOnline},
@@ -182,9 +190,41 @@ fn cluster() -> Vec<Call> {
 }
 
 fn admin() -> Vec<Call> {
+    let tag = "admin";
     vec![
-        Call::for_admins((Get, "/admin/status"), "admin", "status", "What the operator reads of a node")
+        Call::for_admins((Get, "/admin/status"), tag, "status", "What the operator reads of a node")
             .answer::<AdminStatus>("The node's state"),
+        Call::for_admins(
+            (Post, "/admin/drain"),
+            tag,
+            "drain",
+            "Begins to send all clients of the node elsewhere, or changes how",
+        )
+        .note(
+            "The same id again changes the parameters and does not restart the clock; another id replaces the order and \
+             begins a clock of its own. Both are refused once the node was told to end.",
+        )
+        .body::<DrainRequest>(true)
+        .answer::<DrainAnswer>("It drains")
+        .problem_with(409, BadRequest)
+        .problem_with(409, Draining),
+        Call::for_admins(
+            (Delete, "/admin/drain"),
+            tag,
+            "cancel_drain",
+            "Takes a drain back: possible until the last connection is gone",
+        )
+        .answer::<DrainAnswer>("Nobody is sent away any more, if anybody was")
+        .problem_with(409, Draining),
+        Call::for_admins(
+            (Post, "/admin/rebalance"),
+            tag,
+            "rebalance",
+            "Sends the most idle clients of the node elsewhere; the node stays active",
+        )
+        .body::<RebalanceRequest>(true)
+        .answer::<RebalanceAnswer>("It has begun")
+        .problem_with(409, Draining),
     ]
 }
 
