@@ -135,8 +135,8 @@ impl Registry {
         whereabouts: Arc<Whereabouts>,
         known_bans: Arc<KnownBans>,
         inboxes: Arc<InboxDesk>,
-        assertion: Arc<Assertion>,
     ) -> Self {
+        let assertion = Arc::new(Assertion::new(Arc::clone(&directory)));
         Self {
             local,
             directory,
@@ -153,6 +153,12 @@ impl Registry {
             to_note: Mutex::default(),
             written_later: Notify::new(),
         }
+    }
+
+    /// Collects what this node has written, for whoever else writes.
+    #[must_use]
+    pub fn assertion(&self) -> &Arc<Assertion> {
+        &self.assertion
     }
 
     /// Takes a connection into the table, then into the directory. While the registry is away only known bans are

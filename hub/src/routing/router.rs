@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 pub use super::message_stamp::rfc3339;
 use super::{
     acks::Acks,
-    assertion::Assertion,
     departures::Departures,
     duplicate_window::DuplicateWindows,
     event_writer::EventWriter,
@@ -80,20 +79,20 @@ impl Router {
         let registration = directory.registration();
         let own_node = registration.borrow().instance.node.clone();
         let (whereabouts, known_bans) = (Arc::new(Whereabouts::default()), Arc::new(KnownBans::default()));
-        let assertion = Arc::new(Assertion::new(Arc::clone(&directory)));
+        let registry = Registry::new(
+            events.clone(),
+            Arc::clone(&local),
+            Arc::clone(&directory),
+            Arc::clone(&bus),
+            Arc::clone(&whereabouts),
+            Arc::clone(&known_bans),
+            Arc::clone(&inboxes),
+        );
+        let assertion = Arc::clone(registry.assertion());
         Arc::new(Self {
             registration,
             own_node,
-            registry: Registry::new(
-                events.clone(),
-                Arc::clone(&local),
-                Arc::clone(&directory),
-                Arc::clone(&bus),
-                Arc::clone(&whereabouts),
-                Arc::clone(&known_bans),
-                Arc::clone(&inboxes),
-                Arc::clone(&assertion),
-            ),
+            registry,
             inboxes,
             whereabouts,
             groups: Arc::new(GroupRegistry::new(Arc::clone(&directory), assertion, max_groups)),
