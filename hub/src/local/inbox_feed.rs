@@ -233,9 +233,9 @@ impl InboxFeed {
 
     /// Queues what was read; `replayed` counts what was queued.
     #[must_use]
-    pub fn take(&self, page: Page, queue: &OutboundQueue, replayed: &mut Replayed) -> Progress {
+    pub fn take(&self, page: &Page, queue: &OutboundQueue, replayed: &mut Replayed) -> Progress {
         let mut feed = self.0.lock();
-        match feed.take(&page, queue, replayed) {
+        match feed.take(page, queue, replayed) {
             Ok(progress) | Err(progress) => progress,
         }
     }

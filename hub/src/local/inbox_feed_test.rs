@@ -99,7 +99,7 @@ fn seen(queue: &OutboundQueue) -> Vec<String> {
 fn replay(feed: &InboxFeed, inbox: &Inbox, queue: &OutboundQueue) -> Progress {
     loop {
         let page = inbox.page(feed.wish(queue));
-        match feed.take(page, queue, &mut Replayed::default()) {
+        match feed.take(&page, queue, &mut Replayed::default()) {
             Progress::More => {}
             end => return end,
         }
@@ -134,17 +134,19 @@ fn the_first_message_of_an_inbox_needs_no_page() {
     let (mut inbox, queue) = (Inbox::new(1), queue(100));
     let feed = InboxFeed::of_device(None);
     assert!(feed.open());
-    let progress = feed.take(Page::of_nobody(), &queue, &mut Replayed::default());
+    let progress = feed.take(&Page::of_nobody(), &queue, &mut Replayed::default());
     assert_eq!(progress, Progress::CaughtUp(true));
     assert_eq!(feed.notice(&inbox.store(), None, &queue), Noticed::Queued);
     assert_eq!(seen(&queue), ["done", "+1:1"]);
 }
 
+/// Where the client says that it is, up to where entries were trimmed, entries whose time is over, what it sees.
+type Loss<'a> = (Option<Offset>, u64, &'a [u64], &'a [&'a str]);
+
 #[test]
 fn every_loss_is_told_once() {
     let offset = |text: &str| Some(text.parse::<Offset>().unwrap());
-    // Where the client says that it is, entries that were trimmed, entries whose time is over, what it sees.
-    let cases: [(Option<Offset>, u64, &[u64], &[&str]); 7] = [
+    let cases: [Loss<'_>; 7] = [
         (offset("1:2-0"), 0, &[], &["+1:3", "+1:4", "+1:5", "done"]),
         (offset("1:2-0"), 3, &[], &["1:2..1:3", "+1:4", "+1:5", "done"]),
         (offset("1:2-0"), 5, &[], &["1:2..1:5", "done"]),
@@ -301,7 +303,7 @@ fn any_order_of_events_gives_each_message_once_in_order_or_tells_of_its_loss() {
                 4 if replaying && page.is_none() => page = Some(inbox.page(feed.wish(&queue))),
                 5 => {
                     if let Some(page) = page.take() {
-                        let progress = feed.take(page, &queue, &mut Replayed::default());
+                        let progress = feed.take(&page, &queue, &mut Replayed::default());
                         replaying = !matches!(progress, Progress::CaughtUp(_));
                     }
                 }

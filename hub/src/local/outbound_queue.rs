@@ -182,7 +182,7 @@ impl OutboundQueue {
         }
         let (frames, bytes) = state.held();
         let fits = bytes.saturating_add(frame.len()) <= self.limits.bytes / 4 * 3
-            && frames + 1 <= (self.limits.messages / 4 * 3).max(1);
+            && frames < (self.limits.messages / 4 * 3).max(1);
         if frames > 0 && !fits {
             return Offered::NoRoom(receipt);
         }

@@ -76,7 +76,7 @@ impl Router {
                     if let Some(ticket) = ticket {
                         ticket.settle(&result, true, Instant::now());
                     }
-                    known[place] = Some(result);
+                    known[place] = Some(*result);
                 }
             }
         }

@@ -163,7 +163,7 @@ impl InboxDesk {
                 }
             };
             let mut replayed = Replayed::default();
-            let progress = connection.inbox.take(page, &connection.queue, &mut replayed);
+            let progress = connection.inbox.take(&page, &connection.queue, &mut replayed);
             drop(turn);
             count(&self.counts.replayed, replayed.messages);
             count(&self.counts.gaps, replayed.gaps);

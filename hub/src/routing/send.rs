@@ -102,7 +102,7 @@ impl Router {
             match Flight::of_stored(stored, receiver, *options) {
                 Ok(flight) => flight,
                 Err(result) => {
-                    return SendResult { message_id: message.message_id.clone(), ..result };
+                    return SendResult { message_id: message.message_id.clone(), ..*result };
                 }
             }
         } else {

@@ -173,10 +173,10 @@ impl<'a> Flight<'a> {
         stored: Stored,
         receiver: &'a UserId,
         options: SendOptions,
-    ) -> Result<Self, SendResult> {
+    ) -> Result<Self, Box<SendResult>> {
         match stored {
             Stored::Now { notice, nodes } => Ok(Self::stored(receiver, notice, nodes, options)),
-            Stored::Settled(result) => Err(*result),
+            Stored::Settled(result) => Err(result),
         }
     }
 }
