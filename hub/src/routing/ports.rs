@@ -6,13 +6,11 @@ use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use super::event_log::{EventLog, LoggedEvent};
 use super::session_state::SessionState;
 use crate::{
     identity::{ClientId, ConnectionId, GroupName, Incarnation, NodeId, NodeInstance, SessionId, UserId},
-    protocol::{
-        envelope::{Envelope, ReportStatus},
-        event::EventPosition,
-    },
+    protocol::envelope::{Envelope, ReportStatus},
 };
 
 /// Carries envelopes to other nodes. Never to the own node: local delivery is routing's work.
@@ -485,29 +483,4 @@ pub trait Directory: Send + Sync {
 
     /// Tells the registry what the next heartbeat shall say; `Leaving` and `Draining` are written at once.
     fn set_status(&self, status: NodeStatus) -> BoxFuture<'_, Result<(), DirectoryError>>;
-}
-
-/// An event as the log keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoggedEvent {
-    /// Where it stands.
-    pub position: EventPosition,
-    /// Its JSON, on one line.
-    pub json: String,
-}
-
-/// Keeps the latest events of the cluster, in the order of their writing. Bounded: the oldest go first.
-pub trait EventLog: Send + Sync {
-    /// Writes events at the end. After an error some may have been written.
-    fn append<'a>(&'a self, events: &'a [String]) -> BoxFuture<'a, Result<(), DirectoryError>>;
-
-    /// The events after a place, oldest first, at most `most`.
-    fn after(
-        &self,
-        position: EventPosition,
-        most: usize,
-    ) -> BoxFuture<'_, Result<Vec<LoggedEvent>, DirectoryError>>;
-
-    /// The places of the oldest and of the newest event that are kept; none when there is no event.
-    fn ends(&self) -> BoxFuture<'_, Result<Option<(EventPosition, EventPosition)>, DirectoryError>>;
 }

@@ -21,6 +21,7 @@ use super::{
     ports::{Ban, ClusterBus, Connected, ConnectionRecord, Directory, DirectoryError, UserNodes},
     router::rfc3339,
     session_state::SessionState,
+    subject::{Subject, offline_since},
     whereabouts::Whereabouts,
 };
 #[cfg(test)]
@@ -47,9 +48,6 @@ const ASSERT_EVERY: Duration = Duration::from_mins(5);
 /// Pause before writes that failed are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// A client that was told to come back after some time is expected for so much longer.
-const RETURN: Duration = Duration::from_secs(3);
-
 /// Why a connection is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectRefusal {
@@ -70,37 +68,6 @@ pub enum ConnectRefusal {
     /// The registry is away, and who cannot be registered is not taken.
     #[error("the registry is away, try again later: {0}")]
     RegistryAway(String),
-}
-
-/// A connection whose entry is to be written or removed.
-#[derive(Debug, Clone)]
-struct Subject {
-    user: UserId,
-    id: ConnectionId,
-    /// Whether the directory took it once, so that others may have heard of it.
-    listed: bool,
-    /// Its client was sent away and is expected back within this time after it has left.
-    moving: Option<Duration>,
-}
-
-impl Subject {
-    fn of(connection: &Connection) -> Self {
-        let listed = connection.listed.load(Ordering::Relaxed) > 0;
-        let moving = connection.sent_away().map(|hint| hint + RETURN);
-        Self { user: connection.user.clone(), id: connection.id, listed, moving }
-    }
-}
-
-/// Whether a removal made its user offline, and the version of the entry that says so, or the time (us since the
-/// epoch) when the entry was lost or an earlier removal went unanswered. Pure.
-fn offline_since(nodes: &UserNodes, listed: bool, now_us: u64) -> Option<u64> {
-    match nodes {
-        // Of one who is moving the directory tells it, should it not come back.
-        UserNodes { unknown: true, .. } | UserNodes { moving: true, .. } => None,
-        UserNodes { instances, .. } if !instances.is_empty() => None,
-        UserNodes { ver: 0, .. } => listed.then_some(now_us),
-        UserNodes { ver, .. } => Some(*ver),
-    }
 }
 
 /// Keeps the directory true about this node's connections: the table is the truth, the directory follows, one
@@ -496,34 +463,5 @@ fn record(connection: &Connection) -> ConnectionRecord {
         remote_address: connection.remote_address.clone(),
         token_issued_at: connection.token_issued_at(),
         session: connection.session.map(|session| (session, SessionState::of(connection))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_is_said_to_be_offline_only_when_the_registry_knows_it() {
-        let nodes = |ver, others: &[&str], unknown| UserNodes {
-            ver,
-            instances: others.iter().map(|node| node.parse().unwrap()).collect(),
-            unknown,
-            moving: false,
-        };
-        let cases = [
-            (nodes(7, &[], false), true, Some(7)),
-            (nodes(7, &[], false), false, Some(7)),
-            (nodes(7, &["b#k.1"], false), true, None),
-            // The entry is lost, or was removed by a try that got no answer.
-            (nodes(0, &[], false), true, Some(99)),
-            // It never was in the directory.
-            (nodes(0, &[], false), false, None),
-            (nodes(0, &[], true), true, None),
-            (UserNodes { moving: true, ..nodes(7, &[], false) }, true, None),
-        ];
-        for (nodes, listed, expected) in cases {
-            assert_eq!(offline_since(&nodes, listed, 99), expected, "{nodes:?} {listed}");
-        }
     }
 }
