@@ -24,7 +24,8 @@ use super::{
 use crate::identity::{ConnectionId, GroupName, UserId};
 
 /// The first eight bytes of the SHA-256 of each file, so that nobody changes one together with the code and does not notice.
-const DIGESTS: [(&str, &str); 16] = [
+const DIGESTS: [(&str, &str); 17] = [
+    ("ack", "8ca51c8cb6f77a21"),
     ("ban", "ad6ccedb9b612a1b"),
     ("broadcast", "027d35003f61cb4e"),
     ("broadcast-except", "0cb90914d7188f1a"),
@@ -84,6 +85,7 @@ fn samples() -> Vec<(&'static str, Vec<Envelope>)> {
     let except = broadcast_payload::encode(&[user("alice"), user("bob")], &frame);
     let to_group = GroupFrame { group: group(), frame: frame.clone() }.encode();
     vec![
+        ("ack", vec![envelope(Kind::Ack, 18, Some("bob"), Bytes::from_static(b"k3x9"))]),
         ("ban", vec![envelope(Kind::Ban, 12, Some("bob"), ban)]),
         ("broadcast", vec![waits(envelope(Kind::Broadcast, 8, None, frame), 1024)]),
         ("broadcast-except", vec![envelope(Kind::BroadcastExcept, 9, None, except)]),
