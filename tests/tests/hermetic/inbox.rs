@@ -224,7 +224,9 @@ async fn acknowledgements_are_answered_only_when_wrong() -> Result<()> {
         phone.send(&json!({"message_type": "ack", "offset": good, "message_id": "x"})).await?;
         phone.expect_nothing().await?;
     }
-    for (bad, why) in [(json!("1:1-1"), "is gone"), (json!("here"), "looks like"), (Value::Null, "missing")] {
+    for (bad, why) in
+        [(json!("1:1-1"), "is gone"), (json!("here"), "looks like"), (Value::Null, "needs an offset")]
+    {
         phone.send(&json!({"message_type": "ack", "offset": bad, "message_id": "x"})).await?;
         let detail = phone.expect_error("bad_request").await?;
         assert!(detail.contains(why), "{detail}");

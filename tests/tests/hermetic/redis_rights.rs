@@ -16,7 +16,7 @@ use crate::redis_forms::act_as_one;
 /// Commands of a hub in every form of Redis, and those that its scripts call; the README repeats them.
 const RIGHTS: &str = "+auth +hello +ping +select +evalsha +script|load +get +set +del +pttl +pexpire +persist +type +time \
     +sadd +srem +smembers +srandmember +hget +hset +hmget +hdel +hlen +hkeys +hgetall +hexists +hincrby \
-    +zadd +zrem +zrangebyscore +xadd +xlen +xdel +xtrim +xrange +xrevrange +memory|usage +info";
+    +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +xadd +xlen +xdel +xtrim +xrange +xrevrange +memory|usage +info";
 /// Besides, in a single Redis or behind Sentinels.
 const PLAIN_RIGHTS: &str = "+publish +subscribe";
 /// Besides, in a Redis Cluster.
