@@ -151,7 +151,6 @@ async fn each_device_has_its_own_cursor_on_whatever_node_and_a_kick_takes_none_o
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "figures of a test")]
 async fn a_device_gets_a_thousand_messages_that_came_while_it_was_offline() -> Result<()> {
     let fleet = HubFleet::start(2).await?;
     // A frame of about 1 KiB, so that a thousand fit into 1 MiB.

@@ -188,7 +188,6 @@ async fn store_until(
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "figures of a test")]
 async fn nothing_that_was_answered_to_be_stored_is_missing_after_redis_was_killed() -> Result<()> {
     let options = RedisOptions::default().config("appendonly yes").config("appendfsync always");
     let mut fleet = HubFleet::over(RedisServer::start(options).await?, 2, |options| options).await?;

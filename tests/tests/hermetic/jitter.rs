@@ -29,7 +29,6 @@ fn extent() -> Result<(Duration, Duration, Duration)> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "figures of a test")]
 async fn stored_messages_reach_devices_whose_connections_are_cut_at_random() -> Result<()> {
     let (lasts, shortest, longest) = extent()?;
     let fleet = HubFleet::start(3).await?;
