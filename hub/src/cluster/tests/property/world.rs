@@ -14,7 +14,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    super::test_node::{SOON, settings},
+    super::test_node::{SOON, eventually, settings},
     client::{Client, Stage},
     life::{Life, Nature},
     plan::{NODES, Op, Plan},
@@ -245,14 +245,16 @@ impl World {
         let _ = life.spawn(async move { router.lift_ban(&user).await }).await;
     }
 
-    /// Users of their own connect to a node, some leave, and that much later it is killed. Whether it was.
-    async fn take_down(&self, life: &Arc<Life>, node: usize, after_ms: u64) -> bool {
+    /// Users of their own connect to a node, some leave, and that much later it is killed. Those that will come back;
+    /// none when it was dead.
+    async fn take_down(&self, life: &Arc<Life>, node: usize, after_ms: u64) -> Option<Vec<UserId>> {
         if life.is_dead() {
-            return false;
+            return None;
         }
         let connect =
             |name| (0..LOST_AT_ONCE).filter_map(move |_| self.connect(node, &self.new_user(name), None));
         let leaving: Vec<_> = connect("leaving").collect();
+        let returning: Vec<_> = connect("returning").collect();
         let clients: Vec<_> = connect("lost").collect();
         let deadline = Instant::now() + SWEEP_BEGINS;
         while clients.iter().any(|client| client.stage() == Stage::Connecting) && Instant::now() < deadline {
@@ -263,39 +265,45 @@ impl World {
         life.kill();
         let written = clients.iter().filter(|client| client.written().is_some());
         self.lost.lock().extend(written.map(|client| client.user.clone()));
-        true
+        Some(returning.iter().map(|client| client.user.clone()).collect())
     }
 
     async fn kill(&self, node: usize, after_ms: u64, back_ms: u64) {
         let _turn = self.deaths.lock().await;
         let life = Arc::clone(&self.slots.lock()[node]);
-        if self.take_down(&life, node, after_ms).await {
+        if let Some(returning) = self.take_down(&life, node, after_ms).await {
             self.forget_claims(&life.instance()).await;
-            self.back(node, back_ms).await;
+            self.back(node, back_ms, &returning).await;
         }
     }
 
-    async fn back(&self, node: usize, back_ms: u64) {
+    /// Starts a node again, to which users come back as soon as it takes them.
+    async fn back(&self, node: usize, back_ms: u64, returning: &[UserId]) {
         tokio::time::sleep(Duration::from_millis(back_ms)).await;
         let life = self.new_life(node).await;
-        self.slots.lock()[node] = life;
+        self.slots.lock()[node] = Arc::clone(&life);
+        let mut registration = life.router.registry_state();
+        let registered = registration.wait_for(|now| now.registered);
+        if tokio::time::timeout(SOON, registered).await.is_ok() {
+            for user in returning {
+                drop(self.connect(node, user, None));
+            }
+        }
     }
 
     async fn kill_two(&self, node: usize, later_ms: u64, back_ms: u64) {
         let _turn = self.deaths.lock().await;
         let life = Arc::clone(&self.slots.lock()[node]);
-        if !self.take_down(&life, node, 0).await {
-            return;
-        }
+        let Some(returning) = self.take_down(&life, node, 0).await else { return };
         let dead = life.instance();
         self.forget_claims(&dead).await;
         if let Some((reaper, second)) = self.wait_for_reaper(&dead).await {
             tokio::time::sleep(Duration::from_millis(later_ms)).await;
             reaper.kill();
             self.forget_claims(&reaper.instance()).await;
-            self.back(second, back_ms).await;
+            self.back(second, back_ms, &[]).await;
         }
-        self.back(node, 0).await;
+        self.back(node, 0, &returning).await;
     }
 
     async fn wait_for_reaper(&self, dead: &NodeInstance) -> Option<(Arc<Life>, usize)> {
@@ -346,12 +354,15 @@ impl World {
         self.lose("*").await;
     }
 
-    /// Waits until every node has registered once.
-    pub(super) async fn wait_registered(&self) {
+    /// Waits until every node can say that somebody is nowhere.
+    pub(super) async fn wait_whole(&self) {
         for life in self.lives() {
-            let mut registration = life.router.registry_state();
-            let registered = registration.wait_for(|now| now.registered);
-            tokio::time::timeout(SOON, registered).await.expect("every node registers").unwrap();
+            eventually("the registry is whole", async || {
+                let router = Arc::clone(&life.router);
+                let asked = life.spawn(async move { router.locate(&user_of(0)).await });
+                asked.await.unwrap().is_ok()
+            })
+            .await;
         }
     }
 
