@@ -156,6 +156,7 @@ impl World {
             }
             Op::Lift { node, user } => self.lift(node, &user_of(user)).await,
             Op::Rush { node, after_ms } => self.rush(node, after_ms).await,
+            Op::Hop { node } => self.hop(node).await,
             Op::Kill { node, after_ms, back_ms } => self.kill(node, after_ms, back_ms).await,
             Op::KillTwo { node, later_ms, back_ms } => self.kill_two(node, later_ms, back_ms).await,
             Op::Pause { node, ms } => self.slots.lock()[node].pause(Duration::from_millis(ms)),
@@ -232,6 +233,21 @@ impl World {
         if !heard {
             self.unheard_bans.lock().insert(user);
         }
+    }
+
+    async fn hop(&self, node: usize) {
+        let user = self.new_user("hop");
+        let (from, to) = ((node + 1) % NODES, (node + 2) % NODES);
+        let stays = self.connect(node, &user, None);
+        let Some(leaves) = self.connect(from, &user, None) else { return };
+        let deadline = Instant::now() + SWEEP_BEGINS;
+        while [stays.as_ref(), Some(&leaves)].into_iter().flatten().any(|c| c.stage() == Stage::Connecting)
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        leaves.leave();
+        drop(self.connect(to, &user, None));
     }
 
     fn new_user(&self, name: &str) -> UserId {
