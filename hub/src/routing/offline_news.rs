@@ -48,7 +48,7 @@ mod tests {
         let (news, alice) = (OfflineNews::default(), UserId::new("alice").unwrap());
         assert!(news.is_empty());
         news.note(&alice, 7);
-        assert_eq!(news.users(), [alice.clone()]);
+        assert_eq!(news.users(), std::slice::from_ref(&alice));
         assert_eq!((news.take(&alice), news.take(&alice)), (Some(7), None));
         let taken = (0..=MOST).filter(|n| news.note(&UserId::new(format!("u{n}")).unwrap(), 1)).count();
         assert_eq!((taken, news.users().len()), (MOST, MOST));

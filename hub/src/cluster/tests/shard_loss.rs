@@ -66,7 +66,7 @@ async fn a_shard_that_is_flushed_is_filled_again_and_meanwhile_nobody_is_called_
         connect(&nodes[1], user).await;
     }
     // The shard of neither lease nor of the list of nodes, so that no life ends by it.
-    let mut shards = vec![true; 3];
+    let mut shards = [true; 3];
     for key in ["t:lease:{chat-0}", "t:lease:{chat-1}", "t:nodes"] {
         shards[redis.owner(key).await] = false;
     }

@@ -125,10 +125,14 @@ fn steps(op: BoxedStrategy<Op>, count: std::ops::Range<usize>, after_ms: u64) ->
 /// Plans of the calm kind end in a burst, after which nothing puts right what it left.
 fn strategy(weather: Weather) -> BoxedStrategy<Plan> {
     let nothing = || Just(Vec::new()).boxed();
+    // Nothing after it makes the nodes write again but that they notice it.
+    let loss = Just(Op::LoseUsers).boxed();
     let all = match weather {
         Weather::Calm => (steps(of_clients(), 25..40, 60), nothing(), steps(of_clients(), 6..12, 10)),
         Weather::Deaths => (steps(connect().boxed(), 8..14, 20), steps(of_deaths(), 6..9, 250), nothing()),
-        Weather::Storm => (steps(of_clients(), 10..18, 40), steps(mixed(), 20..30, 150), nothing()),
+        Weather::Storm => {
+            (steps(of_clients(), 10..18, 40), steps(mixed(), 20..30, 150), steps(loss, 0..2, 10))
+        }
     };
     let policy = prop_oneof![2 => Just((0, false)), 3 => Just((2, false)), 1 => Just((2, true))];
     let lossy = if weather == Weather::Storm { any::<bool>().boxed() } else { Just(false).boxed() };

@@ -114,7 +114,7 @@ async fn of_user(world: &World, truth: &Truth, user: &UserId, keys: &mut Names, 
                 differ(found, "locate", user.as_str(), &true_ids.collect(), &ids);
             }
             other => {
-                found.push(format!("locate: {} does not say where {user} is: {other:?}", life.instance()))
+                found.push(format!("locate: {} does not say where {user} is: {other:?}", life.instance()));
             }
         }
         let own = life.instance();
