@@ -78,7 +78,13 @@ impl Membership {
         let mut link = self.link.watch();
         let mut subscription = self.standing.subscription();
         loop {
-            let pause = match self.beat().await {
+            let was_registered = self.standing.ever_registered();
+            let outcome = self.beat().await;
+            if !was_registered && self.standing.ever_registered() {
+                // Connections that came up before the first registration were not away.
+                link.mark_seen();
+            }
+            let pause = match outcome {
                 // Looked at more often until the registry is whole, so that nobody waits for that longer than needed.
                 Ok(()) if !self.wholeness.is_whole() => self.settings.heartbeat_interval.min(REGISTER_AGAIN),
                 Ok(()) => self.settings.heartbeat_interval,

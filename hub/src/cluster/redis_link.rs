@@ -194,6 +194,14 @@ enum Watched {
 }
 
 impl LinkWatch {
+    /// Changes until now are no news.
+    pub(super) fn mark_seen(&mut self) {
+        match &mut self.0 {
+            Watched::Single(watch) => watch.mark_seen(),
+            Watched::Cluster(watch) => watch.mark_unchanged(),
+        }
+    }
+
     /// Waits for the next change; for ever when the link is gone.
     pub(super) async fn changed(&mut self) {
         match &mut self.0 {

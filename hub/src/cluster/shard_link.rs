@@ -252,4 +252,9 @@ impl ShardWatch {
             std::future::pending::<()>().await;
         }
     }
+
+    /// Changes until now are no news.
+    pub(super) fn mark_seen(&mut self) {
+        self.0.mark_unchanged();
+    }
 }
