@@ -5,7 +5,7 @@
 //!   by `sentinel` if need be, or a `cluster_link` to many, with `cluster_topology` and `slot_map`; `vote`, `backoff`.
 //! - Over Redis, from the outside in: `key_space` and `scripts` (what is stored), `membership`
 //!   and `standing` (the own lease), `lease_view` (others' leases), `redis_directory`, `presence_entry`,
-//!   `connect_answer` and `ban_store` (users), `wholeness` (whether absence means anything),
+//!   `connect_write`, `connect_answer` and `ban_store` (users), `wholeness` (whether absence means anything),
 //!   `group_directory` and `shared_reads` (groups), `reaper` (the dead), `redis_bus`, `outbox`, `batcher`, `report_slab`
 //!   (sending), `ear`, `bus_reader`, `shards` (hearing).
 //! - Stored messages: `redis_inbox` with `inbox_scripts` and `memory_guard`.
@@ -21,6 +21,7 @@ mod cluster_parts;
 mod cluster_settings;
 mod cluster_topology;
 mod connect_answer;
+mod connect_write;
 mod ear;
 mod event_ring;
 mod event_stream;

@@ -81,7 +81,8 @@ async fn another_owner_of_the_prefix_keeps_a_node_out(redis: TestRedis) {
 async fn after_a_flush_the_node_registers_under_the_next_life_and_epoch(redis: TestRedis) {
     let node = TestNode::registered(settings("chat-0", Some(redis.settings()))).await;
     let before = node.registration();
-    assert_eq!(before.epoch, 1);
+    // Primaries of a Redis Cluster may be found one after the other, and each is news.
+    assert!(before.epoch >= 1, "{}", before.epoch);
     redis.command::<()>(&["FLUSHALL"]).await;
     eventually("the epoch rises", async || node.registration().epoch > before.epoch).await;
     node.wait_registered().await;
