@@ -127,7 +127,7 @@ impl MemoryUsers {
         let nodes = entry.presence(now).nodes();
         match entry.moving {
             Some(until) if nodes.moving => {
-                drop(self.moving.insert((until, user.clone()), instance.node.clone()))
+                drop(self.moving.insert((until, user.clone()), instance.node.clone()));
             }
             _ if entry.connections.is_empty() => drop(self.users.remove(user)),
             _ => {}
@@ -265,7 +265,8 @@ mod tests {
         let (first, tablet, second) = (phone(), connection(None), phone());
         users.connect(first.clone(), login, NOW).unwrap();
         users.connect(tablet.clone(), login, NOW).unwrap();
-        assert_eq!(users.connect(second.clone(), login, NOW).unwrap().replaced, [first.clone()]);
+        let replaced = users.connect(second.clone(), login, NOW).unwrap().replaced;
+        assert_eq!(replaced, std::slice::from_ref(&first));
         assert_eq!(users.connect(first, login, NOW), Err(DirectoryError::Replaced));
         assert_eq!(users.connect(connection(None), login, NOW), Err(DirectoryError::TooMany(2)));
         for there in [tablet, second] {

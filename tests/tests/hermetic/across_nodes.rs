@@ -112,7 +112,7 @@ async fn every_node_answers_where_a_user_is() -> Result<()> {
     on_third.close().await?;
     let found = fleet.user_has(1, "alice", 0, PATIENCE).await?;
     assert_eq!(found["online"], false);
-    fleet.redis.no_key("wsc:{u:alice}*", PATIENCE).await
+    fleet.redis.no_key("wsc:{u:alice}:conn", PATIENCE).await
 }
 
 #[tokio::test]
