@@ -58,6 +58,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod traced;
+mod user_reads;
 mod vote;
 mod wholeness;
 

@@ -1,7 +1,6 @@
 //! The directory of users and nodes in Redis.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
@@ -18,7 +17,7 @@ use super::{
     lease_view::{Lease, LeaseView},
     membership::{Membership, millis},
     moved_users::MovedUsers,
-    presence_entry::{UserHash, field, field_prefix, nodes_of_fields},
+    presence_entry::{field, field_prefix, nodes_of_fields},
     redis_link::{CommandFailure, RedisLink},
     registry_error::RegistryError,
     scripts,
@@ -59,7 +58,7 @@ pub(super) struct RedisDirectory {
     pub(super) standing: Arc<Standing>,
     pub(super) leases: Arc<LeaseView>,
     membership: Arc<Membership>,
-    wholeness: Arc<Wholeness>,
+    pub(super) wholeness: Arc<Wholeness>,
     pub(super) login: LoginPolicy,
     /// How long a client that is gone can take up its session; zero for never.
     pub(super) resume_window: Duration,
@@ -144,36 +143,6 @@ impl RedisDirectory {
         })
     }
 
-    /// Leaves out what dead nodes left behind. Right after Redis was away nobody is taken for dead for good.
-    pub(super) async fn filter(&self, hash: UserHash) -> Result<Presence, DirectoryError> {
-        let live = self.leases.live(&hash.instances()).await?;
-        if !hash.is_empty()
-            && !hash.instances().iter().any(|instance| live.contains(instance))
-            && !self.standing.absence_counts(Instant::now())
-        {
-            return Ok(hash.doubtful_presence());
-        }
-        Ok(hash.presence(&live))
-    }
-
-    /// The same for an answer that may say that the user is nowhere: `marker` was read after the hash, from
-    /// `marker_key`.
-    async fn filter_under(
-        &self,
-        hash: UserHash,
-        marker_key: &str,
-        marker: Option<&str>,
-    ) -> Result<Presence, DirectoryError> {
-        let presence = self.filter(hash).await?;
-        if presence.connections.is_empty()
-            && !self.wholeness.absence_counts(marker_key, marker, Instant::now())
-        {
-            let why = "other: the registry is not whole yet, so nobody can be said to be offline";
-            return Err(DirectoryError::Unavailable(why.to_owned()));
-        }
-        Ok(presence)
-    }
-
     /// Removes an entry, and the user from the index when none of this instance is left.
     async fn remove(
         &self,
@@ -209,27 +178,6 @@ impl RedisDirectory {
             self.link.command::<()>(&index).await?;
         }
         Ok(UserNodes { ver, instances: nodes_of_fields(&fields), unknown: left_here < 0, moving: until > 0 })
-    }
-
-    /// Where a user is, and whether its entry says that it may be on the move.
-    async fn read_user(&self, user: &UserId) -> Result<(Presence, bool), DirectoryError> {
-        let key = self.keys.connections(user);
-        let marker_key = self.keys.marker(self.link.tag_beside(&key).as_deref());
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(&key);
-        // After the hash, on the same server: a marker that is as expected then was so when the hash was read.
-        pipeline.cmd("GET").arg(&marker_key);
-        let (pairs, marker): (Vec<(String, String)>, Option<String>) = self.link.pipeline(&pipeline).await?;
-        let hash = UserHash::parse(user, &pairs);
-        let may_move = hash.moving;
-        Ok((self.filter_under(hash, &marker_key, marker.as_deref()).await?, may_move))
-    }
-
-    /// Whether a user without connections is expected back, by the clock of the server that says so.
-    async fn is_moving(&self, user: &UserId) -> Result<bool, DirectoryError> {
-        let script = scripts::MOVING.key(self.keys.connections(user));
-        let left: u64 = self.link.script(&script).await?;
-        Ok(left > 0)
     }
 
     fn owe(&self, removal: OwedRemoval) {
@@ -278,21 +226,7 @@ impl Directory for RedisDirectory {
     }
 
     fn locate<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Presence, DirectoryError>> {
-        async move {
-            let mut again = true;
-            loop {
-                let (mut presence, may_move) = self.read_user(user).await?;
-                if may_move && presence.connections.is_empty() {
-                    presence.moving = self.is_moving(user).await?;
-                    // It has come back between the two answers, or is not expected any more.
-                    if !presence.moving && std::mem::take(&mut again) {
-                        continue;
-                    }
-                }
-                return Ok(presence);
-            }
-        }
-        .boxed()
+        self.read(user).boxed()
     }
 
     fn asserted(&self, epoch: u64) -> BoxFuture<'_, ()> {
@@ -360,52 +294,7 @@ impl Directory for RedisDirectory {
         &'a self,
         users: &'a [UserId],
     ) -> BoxFuture<'a, Result<Vec<Presence>, DirectoryError>> {
-        async move {
-            if users.is_empty() {
-                return Ok(Vec::new());
-            }
-            let keys: Vec<_> = users.iter().map(|user| self.keys.connections(user)).collect();
-            let marker_keys: Vec<_> =
-                keys.iter().map(|key| self.keys.marker(self.link.tag_beside(key).as_deref())).collect();
-            let distinct: BTreeSet<&String> = marker_keys.iter().collect();
-            let mut pipeline = redis::pipe();
-            for key in &keys {
-                pipeline.cmd("HGETALL").arg(key);
-            }
-            // After the hashes, as for one user.
-            for key in &distinct {
-                pipeline.cmd("GET").arg(*key);
-            }
-            let mut answers: Vec<redis::Value> = self.link.pipeline(&pipeline).await?;
-            let strange =
-                |e: redis::ParsingError| DirectoryError::Unavailable(format!("other: redis answered: {e}"));
-            let markers = answers.split_off(users.len().min(answers.len()));
-            let mut found = BTreeMap::new();
-            for (key, marker) in distinct.into_iter().zip(markers) {
-                found.insert(key, redis::from_redis_value::<Option<String>>(marker).map_err(strange)?);
-            }
-            let mut hashes = Vec::with_capacity(users.len());
-            for (user, answer) in users.iter().zip(answers) {
-                let pairs: Vec<(String, String)> = redis::from_redis_value(answer).map_err(strange)?;
-                hashes.push(UserHash::parse(user, &pairs));
-            }
-            // One look at all leases; those that follow are answered from what it found.
-            self.leases.live(&hashes.iter().flat_map(UserHash::instances).collect()).await?;
-            let mut presences = Vec::with_capacity(hashes.len());
-            for ((hash, key), user) in hashes.into_iter().zip(&marker_keys).zip(users) {
-                let may_move = hash.moving;
-                let mut presence = self.filter(hash).await?;
-                let marker = found.get(key).and_then(Option::as_deref);
-                presence.doubtful |= presence.connections.is_empty()
-                    && !self.wholeness.absence_counts(key, marker, Instant::now());
-                if may_move && presence.connections.is_empty() {
-                    presence = self.locate(user).await?;
-                }
-                presences.push(presence);
-            }
-            Ok(presences)
-        }
-        .boxed()
+        self.read_many(users).boxed()
     }
 
     fn roll(&self) -> BoxFuture<'_, Result<Roll, DirectoryError>> {

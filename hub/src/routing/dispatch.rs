@@ -34,10 +34,10 @@ use crate::{
 
 /// One message on its way to one user.
 pub(super) struct Flight<'a> {
-    receiver: &'a UserId,
+    pub(super) receiver: &'a UserId,
     frame: WireFrame,
     options: SendOptions,
-    tally: SendTally,
+    pub(super) tally: SendTally,
     /// This node's connections that have the frame and have not all written it.
     local: Option<Settled>,
     /// Of a stored message: its news, and the other nodes where the receiver was when it was stored. Who connects later
@@ -49,7 +49,7 @@ pub(super) struct Flight<'a> {
     /// Tries of any kind that were made.
     tries: u32,
     /// While it waits for a receiver on the move.
-    wait: Option<MovingWait>,
+    pub(super) wait: Option<MovingWait>,
     /// When the present try began, since acceptance.
     began: Duration,
     attempts: Vec<Attempt>,
@@ -90,7 +90,7 @@ impl<'a> Flight<'a> {
         self
     }
 
-    fn left(&self, elapsed: Duration) -> Duration {
+    pub(super) fn left(&self, elapsed: Duration) -> Duration {
         self.options.timeout.saturating_sub(elapsed)
     }
 
@@ -98,7 +98,7 @@ impl<'a> Flight<'a> {
         self.options.max_retries.saturating_sub(self.retries)
     }
 
-    fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         self.options.wait != Wait::None
     }
 
@@ -282,50 +282,6 @@ impl Router {
                 }
                 flight.tally.note(target.clone(), number, outcome);
             }
-        }
-    }
-
-    /// Takes a place among those who wait for receivers on the move, unless there are too many.
-    fn may_wait(&self, flight: &mut Flight<'_>) -> bool {
-        if flight.wait.is_none() {
-            flight.wait = self.moving_waits.begin();
-        }
-        flight.wait.is_some()
-    }
-
-    /// Receivers whose clients are being sent away from here are looked up only when the registry knows of it: before,
-    /// it would name this node, or nobody. A message that nobody waits for finds them moving.
-    async fn let_them_leave(&self, flights: &mut [Flight<'_>], active: &[usize], accepted: Instant) {
-        let mut leaving = Vec::new();
-        for place in active {
-            let flight = &mut flights[*place];
-            if flight.tally.own_is_settled() {
-                continue;
-            }
-            let Some(over) = self.departures.over(flight.receiver) else { continue };
-            if flight.waits() {
-                let left = flight.left(accepted.elapsed());
-                leaving.push(async move { (*place, tokio::time::timeout(left, over).await.is_ok()) });
-            } else {
-                flight.tally.note_moving();
-            }
-        }
-        if leaving.is_empty() {
-            return;
-        }
-        for (place, in_time) in future::join_all(leaving).await {
-            if !in_time {
-                flights[place].tally.note_moving();
-            }
-        }
-    }
-
-    /// A receiver who connected here while it was looked up is in this node's table by now. One who is being sent away
-    /// again is on the move again.
-    fn try_who_came_here(&self, flight: &mut Flight<'_>) {
-        self.try_here(flight);
-        if !flight.tally.own_is_settled() && self.departures.over(flight.receiver).is_some() {
-            flight.tally.note_moving();
         }
     }
 

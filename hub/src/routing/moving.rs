@@ -5,8 +5,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use futures::future;
+
+use super::{dispatch::Flight, router::Router};
 
 /// Sends that may wait for users on the move. Each holds its frame; beyond it one is answered at once.
 const MOST_WAITERS: usize = 16_384;
@@ -62,6 +66,57 @@ pub fn wait_before_look(look: u32, left: Duration, jitter: f64) -> Option<Durati
     // Beyond 6 the longest is reached.
     let pause = FIRST.mul_f64(1.5_f64.powi(i32::try_from(look.min(16)).unwrap_or(16))).min(LONGEST);
     Some(pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0).min(most))
+}
+
+impl Router {
+    /// Takes a place among those who wait for receivers on the move, unless there are too many.
+    pub(super) fn may_wait(&self, flight: &mut Flight<'_>) -> bool {
+        if flight.wait.is_none() {
+            flight.wait = self.moving_waits.begin();
+        }
+        flight.wait.is_some()
+    }
+
+    /// Receivers whose clients are being sent away from here are looked up only when the registry knows of it: before,
+    /// it would name this node, or nobody. A message that nobody waits for finds them moving.
+    pub(super) async fn let_them_leave(
+        &self,
+        flights: &mut [Flight<'_>],
+        active: &[usize],
+        accepted: Instant,
+    ) {
+        let mut leaving = Vec::new();
+        for place in active {
+            let flight = &mut flights[*place];
+            if flight.tally.own_is_settled() {
+                continue;
+            }
+            let Some(over) = self.departures.over(flight.receiver) else { continue };
+            if flight.waits() {
+                let left = flight.left(accepted.elapsed());
+                leaving.push(async move { (*place, tokio::time::timeout(left, over).await.is_ok()) });
+            } else {
+                flight.tally.note_moving();
+            }
+        }
+        if leaving.is_empty() {
+            return;
+        }
+        for (place, in_time) in future::join_all(leaving).await {
+            if !in_time {
+                flights[place].tally.note_moving();
+            }
+        }
+    }
+
+    /// A receiver who connected here while it was looked up is in this node's table by now. One who is being sent away
+    /// again is on the move again.
+    pub(super) fn try_who_came_here(&self, flight: &mut Flight<'_>) {
+        self.try_here(flight);
+        if !flight.tally.own_is_settled() && self.departures.over(flight.receiver).is_some() {
+            flight.tally.note_moving();
+        }
+    }
 }
 
 #[cfg(test)]
