@@ -51,7 +51,7 @@ async fn a_node_that_ends_takes_its_records_along_and_the_others_see_it_at_once(
     assert_eq!(fleet.redis.keys("wsc:idx:{node-1}*").await?, Vec::<String>::new());
     // Alice was sent away: for a moment the registry says that she is expected back.
     eventually("the record of alice is gone", Duration::from_secs(10), async || {
-        let keys = fleet.redis.keys("wsc:{u:alice}*").await?;
+        let keys = fleet.redis.keys("wsc:{u:alice}:conn*").await?;
         Ok(Look::when(keys.is_empty(), (), format!("{keys:?}")))
     })
     .await?;

@@ -109,7 +109,7 @@ async fn who_does_not_come_back_is_moving_for_a_while_and_then_offline_and_leave
     assert_eq!((&long["status"], &long["moving"]), (&json!("offline"), &Value::Null), "{long}");
     assert!(took > Duration::from_millis(2800) && took < Duration::from_secs(8), "{took:?}");
     eventually("nothing of alice is left", PATIENCE, async || {
-        let keys = fleet.redis.keys("wsc:{u:alice}*").await?;
+        let keys = fleet.redis.keys("wsc:{u:alice}:conn*").await?;
         Ok(Look::when(keys.is_empty(), (), format!("{keys:?}")))
     })
     .await?;
@@ -128,7 +128,7 @@ async fn a_user_with_another_connection_is_not_on_the_move() -> Result<()> {
     other.expect_text("hi").await?;
     other.close().await?;
     eventually("nothing of alice is left", PATIENCE, async || {
-        let keys = fleet.redis.keys("wsc:{u:alice}*").await?;
+        let keys = fleet.redis.keys("wsc:{u:alice}:conn*").await?;
         Ok(Look::when(keys.is_empty(), (), format!("{keys:?}")))
     })
     .await
