@@ -15,9 +15,9 @@ const BACKGROUND: Duration = Duration::from_secs(3);
 const SERVING: Duration = Duration::from_secs(1);
 /// Between two looks at the connections that are left.
 const LOOK: Duration = Duration::from_millis(20);
-/// After the last connection the node still answers others: what they asked for it is under way, and who looks for a
-/// user here is to hear that it left.
-const LINGER: Duration = Duration::from_millis(250);
+/// After the last connection the node still answers others for so long: they may believe for 2 s that a user is here, and
+/// are to hear that it left instead of nothing.
+const LINGER: Duration = Duration::from_millis(2250);
 /// For the closes of those that are left, when the end is to come at once.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// For leaving the cluster, when the end is to come at once.
@@ -44,7 +44,7 @@ impl Hub {
             tracing::warn!(tasks = edge.tasks.len(), "connections or sends did not end in time");
         }
         if connections > 0 && !at_once {
-            tokio::time::sleep(LINGER.min(left(end))).await;
+            tokio::time::sleep(LINGER.min(left(deadline))).await;
         }
         self.stop_all(BACKGROUND.min(left(end)), SERVING.min(left(end))).await;
     }
