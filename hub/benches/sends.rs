@@ -1,10 +1,10 @@
 //! What a message to a user of this node costs, from the library's call to the queues of the user's connections. The
 //! queues are emptied by the measurement itself and what they held is thrown away: no socket and no Redis are in it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that fails is to stop")]
+#![expect(clippy::print_stdout, reason = "that is where criterion prints, too")]
 
 use std::{
     collections::VecDeque,
-    io::Write as _,
     sync::{
         Arc, Barrier,
         atomic::{AtomicU64, Ordering},
@@ -165,7 +165,7 @@ fn sends(criterion: &mut Criterion) {
             let (on_core, sent) =
                 (node.on_core.swap(0, Ordering::Relaxed), node.sent.swap(0, Ordering::Relaxed));
             if let Some(each) = on_core.checked_div(sent) {
-                writeln!(std::io::stdout(), "core time per message: {each} ns").unwrap();
+                println!("core time per message: {each} ns");
             }
         }
     }

@@ -26,7 +26,7 @@ use super::{
     reaper::Reaper,
     redis_address::RedisAddress,
     redis_bus::RedisBus,
-    redis_directory::RedisDirectory,
+    redis_directory::{DirectoryParts, RedisDirectory},
     redis_inbox::RedisInbox,
     redis_link::RedisLink,
     shards::{ShardWorker, Shards},
@@ -122,13 +122,15 @@ pub fn build(settings: ClusterSettings) -> Result<ClusterParts, ClusterError> {
     let directory = Arc::new(RedisDirectory::new(
         Arc::clone(&commands),
         keys.clone(),
-        Arc::clone(&leases),
-        Arc::clone(&membership),
-        Arc::clone(&groups),
-        wholeness,
+        DirectoryParts {
+            leases: Arc::clone(&leases),
+            membership: Arc::clone(&membership),
+            groups: Arc::clone(&groups),
+            wholeness,
+            moved: Arc::clone(&moved),
+        },
         settings.login,
         settings.resume_window,
-        Arc::clone(&moved),
     ));
     let events = Arc::new(EventStream::new(Arc::clone(&commands), &keys));
     let guard = Arc::new(MemoryGuard::new(Arc::clone(&commands), keys.clone()));

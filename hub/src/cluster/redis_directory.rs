@@ -69,18 +69,24 @@ pub(super) struct RedisDirectory {
     groups: Arc<GroupDirectory>,
 }
 
+/// What the directory needs to know of nodes, groups, the registry as a whole, and users on the move.
+pub(super) struct DirectoryParts {
+    pub(super) leases: Arc<LeaseView>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) groups: Arc<GroupDirectory>,
+    pub(super) wholeness: Arc<Wholeness>,
+    pub(super) moved: Arc<MovedUsers>,
+}
+
 impl RedisDirectory {
     pub(super) fn new(
         link: Arc<RedisLink>,
         keys: KeySpace,
-        leases: Arc<LeaseView>,
-        membership: Arc<Membership>,
-        groups: Arc<GroupDirectory>,
-        wholeness: Arc<Wholeness>,
+        parts: DirectoryParts,
         login: LoginPolicy,
         resume_window: Duration,
-        moved: Arc<MovedUsers>,
     ) -> Self {
+        let DirectoryParts { leases, membership, groups, wholeness, moved } = parts;
         let standing = Arc::clone(leases.standing());
         let slots = (0..SLOTS).map(|_| tokio::sync::Mutex::default()).collect();
         let owed = Mutex::default();
