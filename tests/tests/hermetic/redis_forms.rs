@@ -184,7 +184,7 @@ async fn hubs_act_as_one_over_a_redis_cluster() -> Result<()> {
     // The registry is spread over the primaries, and the dead node's part is gone.
     eventually("the dead node is swept", LEASE + Duration::from_secs(5), async || {
         let keys = fleet.redis.keys("wsc:*").await?;
-        let left = keys.iter().any(|key| key.contains("carol") || key.contains("node-2"));
+        let left = keys.iter().any(|key| key.contains("{u:carol}:conn") || key.contains("node-2"));
         Ok(Look::when(!left, (), format!("{keys:?}")))
     })
     .await

@@ -14,13 +14,21 @@ use wsc_tests::{
 
 use super::leavers::{Leavers, admin, drain, send};
 
-/// A user is sent away from the first hub, told to come back at once; gives the time when its connection was closed.
+/// A user is sent away from the first hub, told to come back at once; gives the time when its connection was closed. The
+/// registry knows of it then: a moment earlier other nodes are still right to ask the first one.
 async fn sent_away(fleet: &HubFleet, user: &str) -> Result<Instant> {
     let mut client = fleet.hubs[0].connect(user).await?;
     let body = json!({"id": user, "rate_per_second": 1000, "retry_after_max_ms": 0});
     drain(&fleet.hubs[0], body).await?;
     client.expect_close(1012, PATIENCE).await?;
-    Ok(Instant::now())
+    let closed = Instant::now();
+    eventually("the registry knows that the user has left", PATIENCE, async || {
+        let fields: Vec<String> = fleet.redis.command(&format!("HKEYS wsc:{{u:{user}}}:conn")).await?;
+        let there = fields.iter().any(|field| field.starts_with("node-0#"));
+        Ok(Look::when(!there, (), format!("{fields:?}")))
+    })
+    .await?;
+    Ok(closed)
 }
 
 #[tokio::test]
