@@ -27,7 +27,7 @@ async fn with_dev_it_is_served_under_a_policy_that_lets_nothing_else_in_and_its_
     let hub = dev().await?;
     for (path, content_type) in FILES {
         let answer = hub.client_http()?.get(path).await?;
-        assert_eq!((answer.status.as_u16(), &*answer.headers["content-type"].to_str()?), (200, content_type));
+        assert_eq!((answer.status.as_u16(), answer.headers["content-type"].to_str()?), (200, content_type));
         assert!(answer.text.len() > 500, "{path}: {}", answer.text);
         let policy = answer.headers["content-security-policy"].to_str()?;
         assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
