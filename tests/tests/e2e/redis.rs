@@ -116,8 +116,9 @@ async fn a_wrong_password_is_reported_mended_without_restart_and_nothing_is_left
     eventually("no key of nodes and users is left", Duration::from_secs(60), async || {
         let left = keys(ns).await?;
         // Who owned the prefix is forgotten after a minute, so that a restart keeps it. The marker stays: it tells those
-        // who come back that this Redis has not lost anything.
-        let stays = |key: &str| key.ends_with(":owner") || key.ends_with(":registry");
+        // who come back that this Redis has not lost anything. Sessions lapse when nobody has taken them up.
+        let lapses = |key: &str| key.ends_with(":owner") || key.contains(":session");
+        let stays = |key: &str| lapses(key) || key.ends_with(":registry");
         let left: Vec<&String> = left.iter().filter(|key| !stays(key)).collect();
         Ok(Look::when(left.is_empty(), (), format!("{left:?}")))
     })
