@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use futures::{
@@ -18,6 +18,7 @@ use crate::{
     local::inbox_page::{Page, PageEntry, PageWish},
     protocol::{
         inbox_offset::{EntryId, InboxEpoch, Offset},
+        millis::{millis_since_epoch, whole_millis},
         stored_notice::with_offset,
     },
     routing::{
@@ -79,12 +80,7 @@ impl MemoryInbox {
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    millis_since_epoch(SystemTime::now())
 }
 
 impl UserInbox {
@@ -106,7 +102,7 @@ impl UserInbox {
         while let Some(first) = self.entries.front()
             && (self.entries.len() > most
                 || self.bytes > limits.bytes
-                || first.id.ms.saturating_add(millis(limits.ttl)) < now)
+                || first.id.ms.saturating_add(whole_millis(limits.ttl)) < now)
         {
             let size = u64::try_from(first.frame.len()).unwrap_or(u64::MAX);
             self.bytes = self.bytes.saturating_sub(size);
@@ -171,7 +167,7 @@ impl State {
         let prev = inbox.last;
         let id =
             if now > prev.ms { EntryId { ms: now, seq: 0 } } else { EntryId { seq: prev.seq + 1, ..prev } };
-        let until = now.saturating_add(millis(ttl.unwrap_or(limits.ttl).min(limits.ttl)));
+        let until = now.saturating_add(whole_millis(ttl.unwrap_or(limits.ttl).min(limits.ttl)));
         inbox.last = id;
         inbox.bytes += size;
         inbox.entries.push_back(Entry { id, prev, frame: frame.to_vec(), until });
@@ -179,7 +175,7 @@ impl State {
         let offset = Offset { epoch: inbox.epoch, id };
         self.bytes = (self.bytes + size + OVERHEAD).saturating_sub(freed);
         if let Some(key) = key {
-            self.key_order.push_back((now.saturating_add(millis(IDEMPOTENCY_LIFE)), key.clone()));
+            self.key_order.push_back((now.saturating_add(whole_millis(IDEMPOTENCY_LIFE)), key.clone()));
             self.keys.insert(key, (offset, hub_id.to_owned()));
             self.bytes += OVERHEAD;
         }

@@ -7,13 +7,11 @@ use std::{
 
 use crate::{
     identity::{SessionId, UserId},
-    routing::session_state::SessionState,
+    routing::session_state::{KEPT_BETWEEN_ASSERTIONS, SessionState},
 };
 
 /// Sessions that are kept. In Redis its memory is the bound.
 const MOST: usize = 1_000_000;
-/// How long a session is kept beyond its window while its connection lives; assertions write it again.
-const BETWEEN_ASSERTIONS: Duration = Duration::from_mins(11);
 
 /// What is kept of clients, each for its time.
 #[derive(Default)]
@@ -39,7 +37,7 @@ impl MemorySessions {
             self.expire(now);
             self.look_at = (2 * self.count).clamp(1024, MOST);
         }
-        let until = now + window + BETWEEN_ASSERTIONS;
+        let until = now + window + KEPT_BETWEEN_ASSERTIONS;
         let known = self.of_user.get_mut(user).and_then(|of| of.iter_mut().find(|(id, ..)| *id == session));
         if let Some(kept) = known {
             *kept = (session, state, until);
@@ -114,7 +112,7 @@ mod tests {
         let (mut sessions, session) = (MemorySessions::default(), SessionId::random());
         let (alice, eve) = (UserId::new("alice").unwrap(), UserId::new("eve").unwrap());
         sessions.keep(&alice, session, state(), WINDOW, UNIX_EPOCH);
-        let end = UNIX_EPOCH + BETWEEN_ASSERTIONS;
+        let end = UNIX_EPOCH + KEPT_BETWEEN_ASSERTIONS;
         assert_eq!(sessions.get(&alice, session, end), Some(state()));
         assert_eq!(sessions.get(&eve, session, end), None);
         sessions.end(&alice, session, Some(WINDOW), end);

@@ -7,13 +7,9 @@ use crate::{
     identity::{SessionId, UserId},
     routing::{
         ports::{ConnectionRecord, DirectoryError},
-        session_state::SessionState,
+        session_state::{KEPT_BETWEEN_ASSERTIONS, SessionState},
     },
 };
-
-/// How long a session is kept beyond its window while its connection lives: twice the time between two assertions,
-/// which write it again, and some.
-const BETWEEN_ASSERTIONS: Duration = Duration::from_mins(11);
 
 /// What the connect script is told of a session.
 pub(super) struct SessionArguments {
@@ -33,7 +29,7 @@ impl RedisDirectory {
         record: &ConnectionRecord,
     ) -> Result<SessionArguments, DirectoryError> {
         let sessions = self.keys.sessions(&record.user);
-        let life = millis(self.resume_window + BETWEEN_ASSERTIONS);
+        let life = millis(self.resume_window + KEPT_BETWEEN_ASSERTIONS);
         let Some((session, state)) = record.session.as_ref().filter(|_| !self.resume_window.is_zero()) else {
             let (state, session) = (String::new(), String::new());
             return Ok(SessionArguments { keys: [sessions.clone(), sessions], state, life, session });

@@ -1,8 +1,10 @@
 //! What the hub answers to sends, broadcasts, kicks and questions: the JSON of API and frames.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::error_code::ErrorCode;
+use super::{error_code::ErrorCode, millis::whole_millis};
 use crate::identity::{ClientId, ConnectionId, MessageId, NodeId, UserId};
 
 /// What happened to a message for one user.
@@ -95,6 +97,32 @@ pub struct SendResult {
     /// Why not, where something went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<SendError>,
+}
+
+impl SendResult {
+    /// The answer where no connection is known to have got the message, at the first try.
+    #[must_use]
+    pub fn without_connections(
+        id: String,
+        status: SendStatus,
+        error: Option<SendError>,
+        took: Duration,
+    ) -> Self {
+        Self {
+            id,
+            message_id: None,
+            status,
+            connections: 0,
+            nodes: Vec::new(),
+            total_retries: 0,
+            total_duration_ms: whole_millis(took),
+            attempts: Vec::new(),
+            offset: None,
+            moving: false,
+            duplicate: false,
+            error,
+        }
+    }
 }
 
 /// With serde's signature of a condition.

@@ -19,7 +19,6 @@ use crate::{
         error_code::ErrorCode,
         event::{Event, EventMessage},
         message::Message,
-        millis::whole_millis,
         send_result::{SendResult, SendStatus},
     },
 };
@@ -102,7 +101,12 @@ impl Router {
                         if !matches!(tokio::time::timeout(left, written).await, Ok(Ok(()))) {
                             return Err(NotTold::NotInTime);
                         }
-                        let result = written_result(id, accepted.elapsed());
+                        let result = SendResult::without_connections(
+                            id,
+                            SendStatus::Accepted,
+                            None,
+                            accepted.elapsed(),
+                        );
                         if let Some(ticket) = ticket {
                             ticket.settle(&result, false, Instant::now());
                         }
@@ -132,22 +136,5 @@ impl Router {
         let event = Event::message(sender, *connection, &node, at, told);
         let written = events.emit_and_tell(&event).map_err(|LogBehind| NotTold::Behind)?;
         Ok(Telling::Queued { id, ticket, written })
-    }
-}
-
-fn written_result(id: String, took: Duration) -> SendResult {
-    SendResult {
-        id,
-        message_id: None,
-        status: SendStatus::Accepted,
-        connections: 0,
-        nodes: Vec::new(),
-        total_retries: 0,
-        total_duration_ms: whole_millis(took),
-        attempts: Vec::new(),
-        offset: None,
-        moving: false,
-        duplicate: false,
-        error: None,
     }
 }

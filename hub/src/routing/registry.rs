@@ -44,7 +44,7 @@ const SLOTS: usize = 1024;
 /// Directory writes in flight while connections are asserted.
 const ASSERTIONS_IN_FLIGHT: usize = 256;
 /// How often each connection is asserted, whatever happens.
-const ASSERT_EVERY: Duration = Duration::from_mins(5);
+pub(super) const ASSERT_EVERY: Duration = Duration::from_mins(5);
 /// Pause before writes that failed are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 

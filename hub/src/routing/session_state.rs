@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ports::DirectoryError, router::Router};
+use super::{ports::DirectoryError, registry::ASSERT_EVERY, router::Router};
 use crate::{
     identity::{ClientId, GroupName, SessionId, UserId},
     local::{connection::Connection, memberships::JoinedBy},
@@ -12,6 +12,11 @@ use crate::{
 
 /// Longest question to the registry for a session. A client waits for it before it is welcomed.
 const LOOK_UP: Duration = Duration::from_secs(2);
+
+/// How long a session is kept beyond its window while its connection lives: twice the time between two assertions,
+/// which write it again, and some.
+pub const KEPT_BETWEEN_ASSERTIONS: Duration =
+    ASSERT_EVERY.saturating_mul(2).saturating_add(Duration::from_mins(1));
 
 /// What is kept of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,6 @@
 //! Messages that are kept first and delivered then.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
@@ -22,7 +18,6 @@ use crate::{
         envelope::{Envelope, Kind},
         error_code::ErrorCode,
         message::SendOptions,
-        millis::whole_millis,
         send_result::{SendError, SendResult, SendStatus},
         stored_notice::{StoredNotice, with_offset},
         wire_frame::WireFrame,
@@ -79,7 +74,12 @@ impl Router {
     pub(super) async fn store(&self, message: &ToStore<'_>, accepted: Instant) -> Stored {
         let settled = |status, code, detail: String| {
             let error = Some(SendError { code, detail });
-            Stored::Settled(Box::new(result(message.id, status, error, accepted.elapsed())))
+            Stored::Settled(Box::new(SendResult::without_connections(
+                message.id.to_owned(),
+                status,
+                error,
+                accepted.elapsed(),
+            )))
         };
         let (desk, frame) = (&self.inboxes, message.frame.bytes());
         let counts = desk.counts();
@@ -133,7 +133,7 @@ impl Router {
             // Whoever stored it first may not have learned that it did, and told nobody.
             let notice = StoredNotice { offset, prev, frame: None };
             self.tell(message.receiver, &notice, &nodes);
-            let first = result(&id, SendStatus::Stored, None, accepted.elapsed());
+            let first = SendResult::without_connections(id, SendStatus::Stored, None, accepted.elapsed());
             let offset = Some(offset.to_string());
             return Stored::Settled(Box::new(SendResult { duplicate: true, offset, ..first }));
         }
@@ -192,23 +192,6 @@ fn key(principal: &Principal, message: &MessageId) -> String {
     // Neither a kind nor a message id holds a slash, so no two of them read the same.
     hash.update(format!("{kind}/{message}/{name}"));
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn result(id: &str, status: SendStatus, error: Option<SendError>, took: Duration) -> SendResult {
-    SendResult {
-        id: id.to_owned(),
-        message_id: None,
-        status,
-        connections: 0,
-        nodes: Vec::new(),
-        total_retries: 0,
-        total_duration_ms: whole_millis(took),
-        attempts: Vec::new(),
-        offset: None,
-        moving: false,
-        duplicate: false,
-        error,
-    }
 }
 
 #[cfg(test)]

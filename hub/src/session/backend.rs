@@ -1,6 +1,9 @@
 //! What a backend asks of a node, counted. The HTTP API and the library face are both a thin skin over this.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::edge::Edge;
 use crate::{
@@ -65,20 +68,9 @@ impl Edge {
     /// What is true of a send whose task ended without a result.
     fn interrupted(&self) -> SendResult {
         let detail = "the send was interrupted".to_owned();
-        SendResult {
-            id: self.router.next_message_id().to_string(),
-            message_id: None,
-            status: SendStatus::Unknown,
-            connections: 0,
-            nodes: Vec::new(),
-            total_retries: 0,
-            total_duration_ms: 0,
-            attempts: Vec::new(),
-            offset: None,
-            duplicate: false,
-            moving: false,
-            error: Some(SendError { code: ErrorCode::Internal, detail }),
-        }
+        let error = Some(SendError { code: ErrorCode::Internal, detail });
+        let id = self.router.next_message_id().to_string();
+        SendResult::without_connections(id, SendStatus::Unknown, error, Duration::ZERO)
     }
 
     /// Sends a message to every connection of every node but those of `excluded` users, which are sorted; to each at

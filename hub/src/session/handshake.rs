@@ -78,8 +78,7 @@ impl ConnectInputs {
     /// Reads a request. `proxy_user`: in mode proxy the one header that names the user.
     ///
     /// # Errors
-    /// [`Refusal`] for an input with two different values, one that is no text, one that the mode does not take, or
-    /// one that is not built yet.
+    /// [`Refusal`] for an input with two different values, one that is no text, or one that the mode does not take.
     pub fn read(uri: &Uri, headers: &HeaderMap, proxy_user: Option<&HeaderName>) -> Result<Self, Refusal> {
         let mut inputs = Self::default();
         for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
