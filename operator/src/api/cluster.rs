@@ -97,6 +97,8 @@ pub const MAX_NAME_LENGTH: usize = 40;
     ),
     validation = Rule::new("size(self.metadata.name) <= 40")
         .message("metadata.name must have at most 40 characters: names of pods and Services are derived from it"),
+    validation = Rule::new("duration(self.spec.rollout.progressDeadline) > duration(self.spec.drain.timeout) + duration(self.spec.drain.terminationGracePeriod) + duration('60s')")
+        .message("spec.rollout.progressDeadline must be longer than drain.timeout + drain.terminationGracePeriod + 60s, or a drain alone would make a rollout count as stuck"),
     validation = Rule::new("size(self.metadata.name) > 40 || self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must begin with a letter, end with a letter or digit, and hold only a-z, 0-9 and '-': Services are named after it")
 )]
@@ -173,12 +175,21 @@ pub struct WscClusterSpec {
     #[serde(default)]
     pub rollout: RolloutSpec,
 
-    /// How hub pods end.
+    /// How clients are moved away from a pod, and how pods end.
     #[serde(default)]
     #[x_kube(
         validation = Rule::new("duration(self.terminationGracePeriod) >= duration('35s') && duration(self.terminationGracePeriod) <= duration('1h')")
             .message("drain.terminationGracePeriod must be at least 35s and at most 1h")
-            .field_path(".terminationGracePeriod")
+            .field_path(".terminationGracePeriod"),
+        validation = Rule::new("duration(self.terminationGracePeriod) >= duration(self.settle) + duration('30s')")
+            .message("drain.terminationGracePeriod must be at least drain.settle + 30s, so that connections can still be closed in good order")
+            .field_path(".terminationGracePeriod"),
+        validation = Rule::new("duration(self.timeout) >= duration('1s') && duration(self.timeout) <= duration('24h')")
+            .message("drain.timeout must be at least 1s and at most 24h")
+            .field_path(".timeout"),
+        validation = Rule::new("duration(self.retryAfterMax) <= duration('1m')")
+            .message("drain.retryAfterMax must be at most 1m")
+            .field_path(".retryAfterMax")
     )]
     pub drain: DrainSpec,
 

@@ -54,7 +54,7 @@ fn every_rule_is_in_the_definition_with_a_message() {
         places,
         BTreeSet::from(["", ".spec.drain", ".spec.exposure", ".spec.hub", ".spec.redis", ".spec.services"])
     );
-    assert_eq!(rules.len(), 20, "a rule was lost or added: {rules:#?}");
+    assert_eq!(rules.len(), 24, "a rule was lost or added: {rules:#?}");
     for (path, rule) in &rules {
         let message = rule["message"].as_str().unwrap_or_default();
         assert!(message.len() > 20, "{path}: '{}' needs a sentence", rule["rule"]);
@@ -160,6 +160,12 @@ fn defaults_are_nested_at_every_level() {
         ("spec.redis.managed.persistence", serde_json::json!("None")),
         ("spec.redis.managed.storage.size", serde_json::json!("1Gi")),
         ("spec.redis.keyPrefix", serde_json::json!("")),
+        ("spec.rollout.maxUnavailable", serde_json::json!(1)),
+        ("spec.rollout.progressDeadline", serde_json::json!("20m")),
+        ("spec.drain.ratePerSecond", serde_json::json!(200)),
+        ("spec.drain.settle", serde_json::json!("5s")),
+        ("spec.drain.timeout", serde_json::json!("10m")),
+        ("spec.drain.retryAfterMax", serde_json::json!("1s")),
         ("spec.drain.terminationGracePeriod", serde_json::json!("120s")),
         ("spec.exposure.affinity.cookieName", serde_json::json!("wsc-session")),
         ("spec.security.networkPolicy.enabled", serde_json::json!(true)),

@@ -32,6 +32,11 @@ impl SpecDuration {
         Self { text: format!("{seconds}s"), value: Duration::from_secs(seconds) }
     }
 
+    /// A whole number of minutes, written as `<n>m`.
+    pub fn from_minutes(minutes: u64) -> Self {
+        Self { text: format!("{minutes}m"), value: Duration::from_secs(minutes.saturating_mul(60)) }
+    }
+
     /// The length of time.
     pub fn get(&self) -> Duration {
         self.value

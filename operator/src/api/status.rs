@@ -35,6 +35,9 @@ pub struct WscClusterStatus {
     /// What the operator is doing to the pods; absent when nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationStatus>,
+    /// Value of annotation wsc.dev/rebalance that was carried out last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebalanced: Option<String>,
     /// The nodes, those that are not active first. At most 50.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub nodes: Vec<NodeStatus>,
@@ -60,6 +63,7 @@ impl Default for WscClusterStatus {
             image: None,
             connections: ConnectionsStatus::default(),
             operation: None,
+            rebalanced: None,
             nodes: Vec::new(),
             endpoints: EndpointsStatus::default(),
             conditions: Vec::new(),
@@ -102,10 +106,11 @@ pub struct ConnectionsStatus {
 pub struct OperationStatus {
     /// Identifier of this operation.
     pub id: String,
-    /// Repair (a broken pod is replaced), ScaleUp, Rollout (changed pods are replaced) or ScaleDown.
+    /// Repair (a broken pod is replaced), ScaleUp, Rollout (changed pods are replaced), ScaleDown, Resume (drains that
+    /// nobody needs any more are taken back) or Rebalance.
     #[serde(rename = "type")]
     pub type_: OperationType,
-    /// Pods being worked on.
+    /// Pods being worked on, at most 50.
     #[serde(default)]
     pub pods: Vec<OperationPod>,
     /// Pods that are finished.
@@ -130,6 +135,10 @@ pub enum OperationType {
     Rollout,
     /// Pods are removed.
     ScaleDown,
+    /// Drains that the operator began and nobody needs any more are taken back.
+    Resume,
+    /// Connections above the mean are moved to other nodes.
+    Rebalance,
 }
 
 /// A pod that is being worked on.
@@ -141,7 +150,8 @@ pub struct OperationPod {
     /// Uid of the pod the step was planned for.
     #[serde(default)]
     pub uid: String,
-    /// The step, such as Delete or WaitReady.
+    /// The step: Drain, CancelDrain, Delete, ForceDelete, SetReplicas, PutBack or Rebalance is written before it is
+    /// taken; Draining, Ending and Starting say what is waited for.
     pub step: String,
 }
 

@@ -50,6 +50,7 @@ pub fn build(previous: &WscClusterStatus, findings: &Findings<'_>, now: Timestam
         image: world.fleet.as_ref().map(|fleet| fleet.image.clone()).filter(|image| !image.is_empty()),
         connections: ConnectionsStatus { total, capacity },
         operation: operation(previous.operation.as_ref(), findings.plan, now),
+        rebalanced: previous.rebalanced.clone(),
         nodes: nodes(world),
         endpoints: EndpointsStatus { internal: endpoints.internal, external: endpoints.external },
         conditions: previous.conditions.clone(),

@@ -45,6 +45,18 @@ async fn bad_specs_are_refused_with_readable_messages() -> Result<()> {
         ("lease too long", with(json!({"hub": {"heartbeat": {"lease": "61s"}}})), "at most 60s"),
         ("not a duration", with(json!({"hub": {"heartbeat": {"interval": "ten"}}})), "heartbeat.interval"),
         ("grace too short", with(json!({"drain": {"terminationGracePeriod": "5s"}})), "at least 35s"),
+        (
+            "grace shorter than the settling",
+            with(json!({"drain": {"settle": "30s", "terminationGracePeriod": "59s"}})),
+            "at least drain.settle + 30s",
+        ),
+        ("drain without end", with(json!({"drain": {"timeout": "0s"}})), "drain.timeout must be at least 1s"),
+        (
+            "deadline within the time of one drain",
+            with(json!({"rollout": {"progressDeadline": "13m"}})),
+            "progressDeadline must be longer than drain.timeout",
+        ),
+        ("nobody may be down", with(json!({"rollout": {"maxUnavailable": 0}})), "maxUnavailable"),
         ("unknown auth mode", with(json!({"hub": {"auth": {"mode": "Magic"}}})), "Token"),
         ("prefix with braces", with(json!({"redis": {"keyPrefix": "a{b}"}})), "keyPrefix"),
         (
