@@ -25,11 +25,7 @@ pub struct RolloutSpec {
 
 impl Default for RolloutSpec {
     fn default() -> Self {
-        Self {
-            max_unavailable: 1,
-            min_ready_seconds: 5,
-            progress_deadline: SpecDuration::from_minutes(20),
-        }
+        Self { max_unavailable: 1, min_ready_seconds: 5, progress_deadline: SpecDuration::from_minutes(20) }
     }
 }
 
