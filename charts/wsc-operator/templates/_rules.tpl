@@ -18,7 +18,7 @@ they are never listed, watched, changed or deleted. */}}
   resources: [secrets]
   verbs: [get, create]
 - apiGroups: [""]
-  resources: [services, serviceaccounts]
+  resources: [services, serviceaccounts, configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [statefulsets]

@@ -33,9 +33,7 @@ impl Hub {
     {
         let variables: BTreeMap<String, String> =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let known = |name: &str| {
-            settings::NOT_BUILT.contains(&name) || CATALOGUE.iter().any(|setting| setting.variable == name)
-        };
+        let known = |name: &str| CATALOGUE.iter().any(|setting| setting.variable == name);
         let mut problems: Vec<_> = variables
             .keys()
             .filter(|name| name.starts_with("WSC_") && !known(name))

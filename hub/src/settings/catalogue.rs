@@ -376,9 +376,6 @@ pub const CATALOGUE: &[Setting] = &[
     setting(LOGS, "WSC_LOG_FORMAT", "FORMAT", "json, or text on a terminal", "json or text"),
 ];
 
-/// Documented settings that do nothing yet. Setting one is refused, so that nobody believes it acts.
-pub const NOT_BUILT: &[&str] = &[];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,6 +384,5 @@ mod tests {
     fn flags_and_variables_have_the_same_name() {
         assert!(CATALOGUE.iter().any(|s| s.flag() == "redis-password-file"));
         assert!(CATALOGUE.iter().all(|s| s.variable.starts_with("WSC_")));
-        assert!(CATALOGUE.iter().all(|s| !NOT_BUILT.contains(&s.variable)));
     }
 }

@@ -12,7 +12,7 @@ mod parse_redis;
 #[cfg(test)]
 mod parse_test;
 
-pub use catalogue::{CATALOGUE, NOT_BUILT, Setting};
+pub use catalogue::{CATALOGUE, Setting};
 pub use drain::DrainSettings;
 pub use duration::parse_duration;
 pub use effective::{

@@ -5,7 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
 
 use super::{
-    catalogue::{CATALOGUE, NOT_BUILT, Setting},
+    catalogue::{CATALOGUE, Setting},
     drain::{DRAIN_FIELDS, DrainSettings},
     duration::parse_duration,
     effective::{AuthMode, ClientSend, InboxSettings, LogFormat, OnRegistryDown, PerUserSettings, Settings},
@@ -165,11 +165,6 @@ impl Reader<'_> {
 
 fn read(reader: &mut Reader<'_>, around: &Surroundings) -> Option<Settings> {
     let dev = reader.matches.get_flag("dev");
-    for name in NOT_BUILT {
-        if (reader.variable)(name).is_some_and(|text| !text.trim().is_empty()) {
-            reader.problem(name, "not built yet in this release, leave it unset");
-        }
-    }
     let node_id = node_id(reader, around);
     let (client_addr, api_addr) = addresses(reader, dev);
     let redis = redis(reader);

@@ -139,7 +139,22 @@ pub struct WscClusterSpec {
             .field_path(".env"),
         validation = Rule::new("!has(self.env) || self.env.all(e, !(has(e.value) && has(e.valueFrom)))")
             .message("each entry of env takes value or valueFrom, not both")
-            .field_path(".env")
+            .field_path(".env"),
+        validation = Rule::new("self.limits.outboundQueueBytes >= self.limits.maxMessageBytes + 1024")
+            .message("limits.outboundQueueBytes must be at least 1024 more than limits.maxMessageBytes, so that a queue can hold one message")
+            .field_path(".limits.outboundQueueBytes"),
+        validation = Rule::new("quantity(self.inbox.maxBytes).compareTo(quantity('1Ki')) >= 0 && quantity(self.inbox.maxBytes).compareTo(quantity('256Mi')) <= 0")
+            .message("inbox.maxBytes must be at least 1Ki and at most 256Mi")
+            .field_path(".inbox.maxBytes"),
+        validation = Rule::new("duration(self.inbox.ttl) >= duration('1s') && duration(self.inbox.ttl) <= duration('8760h')")
+            .message("inbox.ttl must be at least 1s and at most 8760h")
+            .field_path(".inbox.ttl"),
+        validation = Rule::new("self.auth.mode != 'Proxy' || (has(self.auth.proxy) && has(self.auth.proxy.userHeader) && has(self.auth.proxy.trustedCidrs) && size(self.auth.proxy.trustedCidrs) > 0)")
+            .message("auth.mode Proxy needs auth.proxy.userHeader and at least one network in auth.proxy.trustedCidrs")
+            .field_path(".auth.proxy"),
+        validation = Rule::new("self.auth.mode == 'Proxy' || !has(self.auth.proxy) || !has(self.auth.proxy.userHeader)")
+            .message("auth.proxy.userHeader acts in auth.mode Proxy only")
+            .field_path(".auth.proxy")
     )]
     pub hub: HubSpec,
 
@@ -162,9 +177,18 @@ pub struct WscClusterSpec {
         validation = Rule::new("!has(self.external) || !has(oldSelf.external) || (self.external.mode == oldSelf.external.mode && self.external.database == oldSelf.external.database)")
             .message("redis.external.mode and redis.external.database are immutable; create a new WscCluster")
             .field_path(".external"),
-        validation = Rule::new("!has(self.external) || (has(self.external.addresses) && size(self.external.addresses) == 1)")
+        validation = Rule::new("!has(self.external) || (has(self.external.addresses) && size(self.external.addresses) > 0)")
+            .message("redis.external.addresses must hold at least one address")
+            .field_path(".external.addresses"),
+        validation = Rule::new("!has(self.external) || self.external.mode != 'Standalone' || !has(self.external.addresses) || size(self.external.addresses) <= 1")
             .message("redis.external.addresses must hold exactly one address in mode Standalone")
             .field_path(".external.addresses"),
+        validation = Rule::new("!has(self.external) || (self.external.mode == 'Sentinel') == has(self.external.sentinel)")
+            .message("redis.external.sentinel.masterName is needed in mode Sentinel and has no meaning in another")
+            .field_path(".external.sentinel"),
+        validation = Rule::new("!has(self.external) || self.external.mode != 'Cluster' || self.external.database == 0")
+            .message("redis.external.database must be 0 in mode Cluster")
+            .field_path(".external.database"),
         validation = Rule::new("!has(self.external) || self.external.tls.enabled || (!has(self.external.tls.caSecretRef) && !has(self.external.tls.clientCertSecretRef))")
             .message("redis.external.tls.caSecretRef and clientCertSecretRef need tls.enabled: true")
             .field_path(".external.tls")
@@ -187,6 +211,9 @@ pub struct WscClusterSpec {
         validation = Rule::new("duration(self.timeout) >= duration('1s') && duration(self.timeout) <= duration('24h')")
             .message("drain.timeout must be at least 1s and at most 24h")
             .field_path(".timeout"),
+        validation = Rule::new("duration(self.settle) <= duration('5m')")
+            .message("drain.settle must be at most 5m")
+            .field_path(".settle"),
         validation = Rule::new("duration(self.retryAfterMax) <= duration('1m')")
             .message("drain.retryAfterMax must be at most 1m")
             .field_path(".retryAfterMax")

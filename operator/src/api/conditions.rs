@@ -39,6 +39,10 @@ pub mod reasons {
     pub const ROLLING_OUT: &str = "RollingOut";
     /// A new pod does not come up; nothing more is replaced until it does or the spec changes.
     pub const ROLLOUT_STUCK: &str = "RolloutStuck";
+    /// Changed hot settings are on their way to the nodes.
+    pub const APPLYING_SETTINGS: &str = "ApplyingSettings";
+    /// A node refuses the hot settings.
+    pub const SETTINGS_REFUSED: &str = "SettingsRefused";
     /// The operator's default image is newer than the one that is kept running.
     pub const NEWER_TEMPLATE_AVAILABLE: &str = "NewerTemplateAvailable";
     /// Pods are missing.

@@ -54,7 +54,7 @@ fn every_rule_is_in_the_definition_with_a_message() {
         places,
         BTreeSet::from(["", ".spec.drain", ".spec.exposure", ".spec.hub", ".spec.redis", ".spec.services"])
     );
-    assert_eq!(rules.len(), 24, "a rule was lost or added: {rules:#?}");
+    assert_eq!(rules.len(), 33, "a rule was lost or added: {rules:#?}");
     for (path, rule) in &rules {
         let message = rule["message"].as_str().unwrap_or_default();
         assert!(message.len() > 20, "{path}: '{}' needs a sentence", rule["rule"]);
@@ -156,6 +156,10 @@ fn defaults_are_nested_at_every_level() {
         ("spec.hub.maxConnections", serde_json::json!(50_000)),
         ("spec.hub.heartbeat", serde_json::json!({ "interval": "10s", "lease": "30s" })),
         ("spec.hub.heartbeat.lease", serde_json::json!("30s")),
+        ("spec.hub.limits.onExcess", serde_json::json!("CloseOldest")),
+        ("spec.hub.inbox.maxBytes", serde_json::json!("1Mi")),
+        ("spec.hub.inbox.ttl", serde_json::json!("168h")),
+        ("spec.hub.events.enabled", serde_json::json!(false)),
         ("spec.hub.auth.mode", serde_json::json!("Token")),
         ("spec.redis.managed.persistence", serde_json::json!("None")),
         ("spec.redis.managed.storage.size", serde_json::json!("1Gi")),

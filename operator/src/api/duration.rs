@@ -37,6 +37,11 @@ impl SpecDuration {
         Self { text: format!("{minutes}m"), value: Duration::from_secs(minutes.saturating_mul(60)) }
     }
 
+    /// A whole number of hours, written as `<n>h`.
+    pub fn from_hours(hours: u64) -> Self {
+        Self { text: format!("{hours}h"), value: Duration::from_secs(hours * 3600) }
+    }
+
     /// The length of time.
     pub fn get(&self) -> Duration {
         self.value

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`cluster`] | the root object, the spec's first level and every CEL rule |
 //! | [`definition`], [`reference_docs`] | the CustomResourceDefinition as it is installed, and its documentation |
-//! | [`image`], [`hub`], [`redis`], [`services`], [`exposure`], [`security`], [`rollout`], [`pod`] | parts of the spec |
+//! | [`image`], [`hub`], [`limits`], [`inbox`], [`redis`], [`services`], [`exposure`], [`security`], [`rollout`], [`pod`] | parts of the spec |
 //! | [`reference`] | names of other objects |
 //! | [`duration`] | durations such as `10s` |
 //! | [`status`], [`conditions`] | what the operator reports |
@@ -17,6 +17,8 @@ pub mod duration;
 pub mod exposure;
 pub mod hub;
 pub mod image;
+pub mod inbox;
+pub mod limits;
 pub mod pod;
 pub mod redis;
 pub mod reference;

@@ -92,9 +92,10 @@ impl Default for StorageSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExternalRedis {
-    /// `Standalone` (default): one server. Immutable.
+    /// `Standalone` (default): one server. `Sentinel`: the addresses are those of Sentinels. `Cluster`: the addresses are
+    /// those of some nodes of a Redis Cluster. Immutable.
     pub mode: RedisMode,
-    /// Addresses `host:port`, IPv6 in brackets. Mode Standalone takes exactly one.
+    /// Addresses `host:port`, IPv6 in brackets. Mode Standalone takes exactly one; the others at most 16.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 16),
@@ -106,7 +107,10 @@ pub struct ExternalRedis {
         )
     )]
     pub addresses: Vec<String>,
-    /// Number of the database, 0 to 1023, default 0. Immutable.
+    /// What the Sentinels watch; mode Sentinel only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<SentinelSpec>,
+    /// Number of the database, 0 to 1023, default 0; mode Cluster has only 0. Immutable.
     #[schemars(range(min = 0, max = 1023))]
     pub database: i32,
     /// Secret with the key `password` and, for an ACL user, `username`. Default: no authentication. A changed password
@@ -123,6 +127,19 @@ pub enum RedisMode {
     /// One server.
     #[default]
     Standalone,
+    /// A primary and its replicas, found through Sentinels.
+    Sentinel,
+    /// A Redis Cluster.
+    Cluster,
+}
+
+/// What the Sentinels watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SentinelSpec {
+    /// Name under which the Sentinels know the primary.
+    #[schemars(length(min = 1, max = 128), extend("pattern" = "^[A-Za-z0-9._-]+$"))]
+    pub master_name: String,
 }
 
 impl RedisMode {
@@ -130,6 +147,8 @@ impl RedisMode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Standalone => "standalone",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
         }
     }
 }

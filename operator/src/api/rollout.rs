@@ -34,15 +34,15 @@ impl Default for RolloutSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct DrainSpec {
     /// Connections closed per second while a pod is drained. 1 to 100000, default 200. It is raised where `timeout`
-    /// could not be met otherwise.
+    /// could not be met otherwise. Hot.
     #[schemars(range(min = 1, max = 100_000))]
     pub rate_per_second: i32,
     /// How long a pod that begins to drain still takes new clients, until load balancers have noticed: a duration up to
-    /// terminationGracePeriod less 30s, default 5s.
+    /// terminationGracePeriod less 30s and 5m, default 5s. Hot.
     pub settle: SpecDuration,
     /// How long a drain may take before the pod ends all the same: a duration from 1s to 24h, default 10m.
     pub timeout: SpecDuration,
-    /// Clients that are moved come back after a random time up to this: a duration up to 1m, default 1s.
+    /// Clients that are moved come back after a random time up to this: a duration up to 1m, default 1s. Hot.
     pub retry_after_max: SpecDuration,
     /// How long a pod may take from SIGTERM to its end: a duration from 35s to 1h and at least settle + 30s, default
     /// 120s. The hub closes what connections are left within this time less 10 s and leaves the registry by itself.

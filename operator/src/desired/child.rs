@@ -2,7 +2,7 @@
 
 use k8s_openapi::Resource;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,6 +15,8 @@ pub enum Child {
     ServiceAccount(Box<ServiceAccount>),
     /// One of the hub's Services or that of Redis.
     Service(Box<Service>),
+    /// Settings that reach running nodes.
+    ConfigMap(Box<ConfigMap>),
     /// Who may connect.
     NetworkPolicy(Box<NetworkPolicy>),
     /// The hub or the managed Redis.
@@ -30,6 +32,7 @@ macro_rules! for_each_kind {
         match $child {
             Child::ServiceAccount($object) => $body,
             Child::Service($object) => $body,
+            Child::ConfigMap($object) => $body,
             Child::NetworkPolicy($object) => $body,
             Child::StatefulSet($object) => $body,
             Child::PodDisruptionBudget($object) => $body,
@@ -86,4 +89,4 @@ macro_rules! from_object {
     };
 }
 
-from_object!(ServiceAccount, Service, NetworkPolicy, StatefulSet, PodDisruptionBudget, Ingress);
+from_object!(ServiceAccount, Service, ConfigMap, NetworkPolicy, StatefulSet, PodDisruptionBudget, Ingress);

@@ -1,14 +1,23 @@
 //! All applied children of a resource.
 
+use std::time::Duration;
+
 use super::child::Child;
 use super::error::SpecError;
 use super::inputs::Inputs;
-use super::{disruption, hub_env, ingress, network_policy, redis, service_account, services, statefulset};
+use super::{
+    disruption, hot_settings, hub_env, ingress, network_policy, redis, service_account, services, statefulset,
+};
 use crate::api::WscCluster;
 use crate::api::exposure::ExposureType;
+use crate::api::hub::{AuthMode, HubSpec};
+use crate::api::limits::FRAME_OVERHEAD;
+use crate::api::redis::{ExternalRedis, RedisMode};
 
-/// Shortest grace that leaves the hub time to close its connections, in seconds.
-const MIN_GRACE_SECONDS: u64 = 35;
+/// Shortest grace that leaves the hub time to close its connections.
+const MIN_GRACE: Duration = Duration::from_secs(35);
+/// What the grace must leave after the settling.
+const CLOSING_TIME: Duration = Duration::from_secs(30);
 
 /// All children but the generated Secrets, in the order to apply: what pods need before the pods, the way in from
 /// outside last.
@@ -32,6 +41,8 @@ pub fn children(cluster: &WscCluster, inputs: &Inputs) -> Result<Vec<Child>, Spe
         }
     }
     children.push(disruption::hub(cluster).into());
+    let hot = hot_settings::config_map(cluster);
+    children.push(hot.map_err(|error| SpecError::HotSettings(error.to_string()))?.into());
     if let Some(managed) = &spec.redis.managed {
         children.push(redis::service(cluster).into());
         children.push(redis::statefulset(cluster, managed, inputs)?.into());
@@ -55,19 +66,49 @@ fn check(cluster: &WscCluster) -> Result<(), SpecError> {
     let spec = &cluster.spec;
     match (&spec.redis.managed, &spec.redis.external) {
         (Some(_), None) => {}
-        (None, Some(external)) if external.addresses.len() == 1 => {}
-        (None, Some(external)) => return Err(SpecError::RedisAddresses(external.addresses.len())),
+        (None, Some(external)) => check_redis(external)?,
         (None, None) | (Some(_), Some(_)) => return Err(SpecError::RedisChoice),
     }
+    check_hub(&spec.hub)?;
     if let Some(entry) = hub_env::first_managed(&spec.hub.env) {
         return Err(SpecError::ManagedEnv(entry.to_owned()));
     }
     let grace = &spec.drain.termination_grace_period;
-    if grace.get().as_secs() < MIN_GRACE_SECONDS {
+    if grace.get() < MIN_GRACE.max(spec.drain.settle.get() + CLOSING_TIME) {
         return Err(SpecError::GraceTooShort(grace.to_string()));
     }
     if spec.exposure.type_ == ExposureType::Ingress && spec.exposure.hosts.is_empty() {
         return Err(SpecError::NoHost);
+    }
+    Ok(())
+}
+
+fn check_redis(external: &ExternalRedis) -> Result<(), SpecError> {
+    match (external.mode, external.addresses.len()) {
+        (RedisMode::Standalone, 1) | (RedisMode::Sentinel | RedisMode::Cluster, 1..) => {}
+        (RedisMode::Standalone, addresses) => return Err(SpecError::RedisAddresses(addresses)),
+        (RedisMode::Sentinel | RedisMode::Cluster, _) => return Err(SpecError::NoRedisAddress),
+    }
+    if (external.mode == RedisMode::Sentinel) != external.sentinel.is_some() {
+        return Err(SpecError::SentinelMaster);
+    }
+    if external.mode == RedisMode::Cluster && external.database != 0 {
+        return Err(SpecError::ClusterDatabase);
+    }
+    Ok(())
+}
+
+fn check_hub(hub: &HubSpec) -> Result<(), SpecError> {
+    if hub.limits.outbound_queue_bytes < hub.limits.max_message_bytes.saturating_add(FRAME_OVERHEAD) {
+        return Err(SpecError::QueueTooSmall);
+    }
+    if hub_env::inbox_bytes(&hub.inbox).is_none() {
+        return Err(SpecError::InboxBytes(hub.inbox.max_bytes.clone()));
+    }
+    let proxy = hub.auth.proxy.as_ref();
+    let named = proxy.is_some_and(|proxy| proxy.user_header.is_some() && !proxy.trusted_cidrs.is_empty());
+    if hub.auth.mode == AuthMode::Proxy && !named {
+        return Err(SpecError::ProxyIncomplete);
     }
     Ok(())
 }
@@ -101,6 +142,7 @@ mod tests {
                 "NetworkPolicy/chat-hub",
                 "NetworkPolicy/chat-redis",
                 "PodDisruptionBudget/chat",
+                "ConfigMap/chat-hot",
                 "Service/chat-redis",
                 "StatefulSet/chat-redis",
                 "StatefulSet/chat",
@@ -126,6 +168,7 @@ mod tests {
                 "Service/chat",
                 "Service/chat-api",
                 "PodDisruptionBudget/chat",
+                "ConfigMap/chat-hot",
                 "StatefulSet/chat",
                 "Ingress/chat",
             ]
@@ -149,37 +192,58 @@ mod tests {
         }
     }
 
-    type Change = fn(&mut WscCluster);
-
     #[test]
     fn contradictions_are_refused_with_the_field() {
-        let rows: [(Change, &str); 9] = [
-            (|c| c.metadata.uid = None, "metadata.uid"),
-            (|c| c.metadata.namespace = Some(String::new()), "metadata.namespace"),
-            (|c| c.spec.redis.managed = None, "spec.redis.managed"),
-            (|c| c.spec.redis.external = Some(ExternalRedis::default()), "exactly one"),
+        let external = |c: &mut WscCluster, redis: ExternalRedis| {
+            c.spec.redis.managed = None;
+            c.spec.redis.external = Some(redis);
+        };
+        let rows: [(&dyn Fn(&mut WscCluster), &str); 16] = [
             (
-                |c| {
-                    c.spec.redis.managed = None;
-                    c.spec.redis.external = Some(ExternalRedis::default());
+                &|c| external(c, ExternalRedis { mode: RedisMode::Cluster, ..ExternalRedis::default() }),
+                "at least one",
+            ),
+            (
+                &|c| {
+                    let redis = ExternalRedis { mode: RedisMode::Sentinel, ..ExternalRedis::default() };
+                    external(c, ExternalRedis { addresses: vec!["a:1".into(), "b:1".into()], ..redis });
                 },
+                "masterName",
+            ),
+            (
+                &|c| {
+                    let redis = ExternalRedis { mode: RedisMode::Cluster, ..ExternalRedis::default() };
+                    external(c, ExternalRedis { addresses: vec!["a:1".into()], database: 1, ..redis });
+                },
+                "database must be 0",
+            ),
+            (&|c| c.spec.hub.limits.outbound_queue_bytes = 65_536, "outboundQueueBytes"),
+            (&|c| c.spec.hub.inbox.max_bytes = "257Mi".into(), "inbox.maxBytes '257Mi'"),
+            (&|c| c.spec.hub.auth.mode = AuthMode::Proxy, "auth.proxy.userHeader"),
+            (&|c| c.spec.drain.settle = SpecDuration::from_secs(91), "longer than drain.settle"),
+            (&|c| c.metadata.uid = None, "metadata.uid"),
+            (&|c| c.metadata.namespace = Some(String::new()), "metadata.namespace"),
+            (&|c| c.spec.redis.managed = None, "spec.redis.managed"),
+            (&|c| c.spec.redis.external = Some(ExternalRedis::default()), "exactly one"),
+            (
+                &|c| external(c, ExternalRedis::default()),
                 "it holds 0",
             ),
             (
-                |c| {
+                &|c| {
                     c.spec.redis.managed =
                         Some(ManagedRedis { max_memory: "lots".into(), ..ManagedRedis::default() });
                 },
                 "maxMemory 'lots'",
             ),
             (
-                |c| {
+                &|c| {
                     c.spec.hub.env = vec![HubEnv { name: "WSC_LEASE".into(), value: None, value_from: None }];
                 },
                 "WSC_LEASE",
             ),
-            (|c| c.spec.drain.termination_grace_period = SpecDuration::from_secs(20), "shorter than 35s"),
-            (|c| c.spec.exposure.type_ = ExposureType::Ingress, "at least one entry"),
+            (&|c| c.spec.drain.termination_grace_period = SpecDuration::from_secs(20), "shorter than 35s"),
+            (&|c| c.spec.exposure.type_ = ExposureType::Ingress, "at least one entry"),
         ];
         for (change, expected) in rows {
             let mut cluster = cluster();

@@ -1,15 +1,17 @@
 //! Environment of the hub container.
 //!
-//! Settings are literal values in the pod template, so the StatefulSet's revision is the hash of the configuration.
+//! Settings are literal values in the pod template, so the StatefulSet's revision is the hash of the configuration. Those
+//! that reach running nodes are not here but in the file of hot settings.
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 
-use super::redis;
+use super::{hot_settings, redis};
 use super::services::{API_PORT, CLIENT_PORT};
 use super::volumes::{API_KEYS_DIR, AUTH_KEYS_DIR, REDIS_AUTH_DIR, REDIS_CA_DIR, REDIS_CERT_DIR};
 use crate::api::WscCluster;
 use crate::api::duration::single_unit;
 use crate::api::hub::{AuthMode, HubEnv, MANAGED_ENV};
+use crate::api::inbox::InboxSpec;
 use crate::api::redis::RedisMode;
 
 /// What the hub leaves of the pod's grace to the kubelet, so that it is never killed while closing connections.
@@ -36,25 +38,29 @@ pub fn hub(cluster: &WscCluster) -> Vec<EnvVar> {
         value("WSC_API_KEYS_DIR", API_KEYS_DIR),
         value("WSC_HEARTBEAT_INTERVAL", hub.heartbeat.interval.single_unit()),
         value("WSC_LEASE", hub.heartbeat.lease.single_unit()),
-        value("WSC_MAX_CONNECTIONS", hub.max_connections.to_string()),
-        value("WSC_MAX_MESSAGE_BYTES", hub.limits.max_message_bytes.to_string()),
-        value("WSC_OUTBOUND_QUEUE_BYTES", hub.limits.outbound_queue_bytes.to_string()),
-        value("WSC_MESSAGE_BUFFER_SIZE", hub.limits.message_buffer_size.to_string()),
+        value("WSC_MAX_CONNECTIONS_PER_USER", hub.limits.max_connections_per_user.to_string()),
+        value("WSC_ON_EXCESS", hub.limits.on_excess.as_str()),
+        value("WSC_EVENTS", hub.events.enabled.to_string()),
+        value("WSC_HOT_SETTINGS_FILE", hot_settings::path()),
         value(
             "WSC_GRACE",
             single_unit(spec.drain.termination_grace_period.get().saturating_sub(GRACE_MARGIN)),
         ),
-        value("WSC_LOG", hub.log_level.as_str()),
         value("WSC_LOG_FORMAT", "json"),
     ]);
+    env.extend(inbox(&hub.inbox));
     if hub.auth.mode == AuthMode::Token {
         env.push(value("WSC_AUTH_KEYS_DIR", AUTH_KEYS_DIR));
     }
-    if let Some(client_send) = hub.client_send.env_value() {
-        env.push(value("WSC_CLIENT_SEND", client_send));
-    }
-    if !hub.allowed_origins.is_empty() {
-        env.push(value("WSC_ALLOWED_ORIGINS", hub.allowed_origins.join(",")));
+    if let Some(proxy) = &hub.auth.proxy {
+        if let Some(header) = &proxy.user_header
+            && hub.auth.mode == AuthMode::Proxy
+        {
+            env.push(value("WSC_PROXY_USER_HEADER", header.clone()));
+        }
+        if !proxy.trusted_cidrs.is_empty() {
+            env.push(value("WSC_TRUSTED_PROXIES", proxy.trusted_cidrs.join(",")));
+        }
     }
     env.extend(hub.env.iter().map(own));
     env
@@ -65,6 +71,20 @@ pub fn first_managed(env: &[HubEnv]) -> Option<&str> {
     env.iter().map(|entry| entry.name.as_str()).find(|name| MANAGED_ENV.contains(name))
 }
 
+fn inbox(inbox: &InboxSpec) -> Vec<EnvVar> {
+    // The hub stores nothing where no message fits.
+    let messages = if inbox.enabled { inbox.max_messages } else { 0 };
+    let mut env = vec![value("WSC_INBOX_MAX_MESSAGES", messages.to_string())];
+    env.extend(inbox_bytes(inbox).map(|bytes| value("WSC_INBOX_MAX_BYTES", bytes.to_string())));
+    env.push(value("WSC_INBOX_TTL", inbox.ttl.single_unit()));
+    env
+}
+
+/// Bytes of stored messages of one user; none when the spec names no size that the hub takes.
+pub(super) fn inbox_bytes(inbox: &InboxSpec) -> Option<u64> {
+    redis::bytes(&inbox.max_bytes).filter(|bytes| (1 << 10..=256 << 20).contains(bytes))
+}
+
 fn redis_connection(cluster: &WscCluster) -> Vec<EnvVar> {
     let mode = cluster.spec.redis.external.as_ref().map_or(RedisMode::Standalone, |external| external.mode);
     let mut env =
@@ -73,6 +93,9 @@ fn redis_connection(cluster: &WscCluster) -> Vec<EnvVar> {
         env.push(value("WSC_REDIS_PASSWORD_FILE", format!("{REDIS_AUTH_DIR}/password")));
     }
     if let Some(external) = &cluster.spec.redis.external {
+        if let Some(sentinel) = &external.sentinel {
+            env.push(value("WSC_REDIS_SENTINEL_MASTER", sentinel.master_name.clone()));
+        }
         if external.auth_secret_ref.is_some() {
             // The key is optional in the Secret; the volume has a file for it in any case.
             env.push(value("WSC_REDIS_USERNAME_FILE", format!("{REDIS_AUTH_DIR}/username")));
@@ -114,8 +137,8 @@ fn own(entry: &HubEnv) -> EnvVar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::hub::ClientSend;
-    use crate::api::redis::{ExternalRedis, RedisTlsSpec};
+    use crate::api::hub::ProxySpec;
+    use crate::api::redis::{ExternalRedis, RedisTlsSpec, SentinelSpec};
     use crate::api::{SecretRef, SpecDuration};
     use crate::desired::fixture::cluster;
 
@@ -152,15 +175,51 @@ mod tests {
     }
 
     #[test]
-    fn client_send_and_origins_are_passed_only_when_given() {
+    fn a_proxy_that_is_believed_is_named_and_its_header_only_in_its_mode() {
+        let mut cluster = cluster();
+        assert_eq!(get(&hub(&cluster), "WSC_TRUSTED_PROXIES"), None);
+        cluster.spec.hub.auth.proxy = Some(ProxySpec {
+            user_header: Some("X-User".into()),
+            trusted_cidrs: vec!["10.0.0.0/8".into(), "fd00::/8".into()],
+        });
+        let env = hub(&cluster);
+        assert_eq!(get(&env, "WSC_TRUSTED_PROXIES"), Some("10.0.0.0/8,fd00::/8"));
+        assert_eq!(get(&env, "WSC_PROXY_USER_HEADER"), None);
+        cluster.spec.hub.auth.mode = AuthMode::Proxy;
+        let env = hub(&cluster);
+        assert_eq!(get(&env, "WSC_PROXY_USER_HEADER"), Some("X-User"));
+        assert_eq!((get(&env, "WSC_AUTH_MODE"), get(&env, "WSC_AUTH_KEYS_DIR")), (Some("proxy"), None));
+    }
+
+    #[test]
+    fn an_inbox_that_is_off_stores_no_message() {
         let mut cluster = cluster();
         let env = hub(&cluster);
-        assert_eq!((get(&env, "WSC_CLIENT_SEND"), get(&env, "WSC_ALLOWED_ORIGINS")), (None, None));
-        cluster.spec.hub.client_send = ClientSend::Groups;
-        cluster.spec.hub.allowed_origins = vec!["https://a.example".into(), "https://b.example".into()];
-        let env = hub(&cluster);
-        assert_eq!(get(&env, "WSC_CLIENT_SEND"), Some("groups"));
-        assert_eq!(get(&env, "WSC_ALLOWED_ORIGINS"), Some("https://a.example,https://b.example"));
+        assert_eq!(get(&env, "WSC_INBOX_MAX_MESSAGES"), Some("1000"));
+        assert_eq!(get(&env, "WSC_INBOX_MAX_BYTES"), Some("1048576"));
+        assert_eq!(get(&env, "WSC_INBOX_TTL"), Some("604800s"));
+        cluster.spec.hub.inbox.enabled = false;
+        assert_eq!(get(&hub(&cluster), "WSC_INBOX_MAX_MESSAGES"), Some("0"));
+    }
+
+    #[test]
+    fn an_external_redis_in_every_form_is_addressed() {
+        let mut cluster = cluster();
+        cluster.spec.redis.managed = None;
+        let addresses = vec!["a:26379".to_owned(), "b:26379".to_owned()];
+        let sentinel = Some(SentinelSpec { master_name: "main".into() });
+        for (mode, word, sentinel) in
+            [(RedisMode::Sentinel, "sentinel", sentinel), (RedisMode::Cluster, "cluster", None)]
+        {
+            let addresses = addresses.clone();
+            cluster.spec.redis.external =
+                Some(ExternalRedis { mode, addresses, sentinel, ..ExternalRedis::default() });
+            let env = hub(&cluster);
+            assert_eq!(get(&env, "WSC_REDIS_MODE"), Some(word));
+            assert_eq!(get(&env, "WSC_REDIS_URL"), Some("redis://a:26379,b:26379/0"));
+            let master = (mode == RedisMode::Sentinel).then_some("main");
+            assert_eq!(get(&env, "WSC_REDIS_SENTINEL_MASTER"), master);
+        }
     }
 
     #[test]
@@ -194,8 +253,9 @@ mod tests {
     #[test]
     fn every_variable_of_the_operator_is_refused_in_the_spec() {
         let mut cluster = cluster();
-        cluster.spec.hub.client_send = ClientSend::All;
-        cluster.spec.hub.allowed_origins = vec!["https://a.example".into()];
+        cluster.spec.hub.auth.mode = AuthMode::Proxy;
+        cluster.spec.hub.auth.proxy =
+            Some(ProxySpec { user_header: Some("X-User".into()), trusted_cidrs: vec!["10.0.0.0/8".into()] });
         for variable in hub(&cluster) {
             assert!(
                 MANAGED_ENV.contains(&variable.name.as_str()),

@@ -8,6 +8,7 @@
 //! | [`names`], [`labels`], [`metadata`] | how children are named, labelled and owned |
 //! | [`child`] | one child of any kind |
 //! | [`statefulset`], [`hub_env`], [`volumes`], [`image`] | the hub pods |
+//! | [`hot_settings`] | what reaches the running nodes without a restart |
 //! | [`services`], [`endpoints`] | where they are reached |
 //! | [`redis`] | the managed Redis, and how any Redis is addressed |
 //! | [`ingress`], [`profile`] | the Ingress and what controllers want to read on it |
@@ -19,6 +20,7 @@ pub mod children;
 pub mod disruption;
 pub mod endpoints;
 pub mod error;
+pub mod hot_settings;
 pub mod hub_env;
 pub mod image;
 pub mod ingress;
@@ -45,5 +47,6 @@ pub use children::children;
 pub use endpoints::{Endpoints, endpoints};
 pub use error::SpecError;
 pub use inputs::Inputs;
+pub use hot_settings::hash as hot_hash;
 pub use redis::redis_url;
 pub use secrets::secrets;

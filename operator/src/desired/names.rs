@@ -61,6 +61,11 @@ pub fn redis(resource: &WscCluster) -> String {
     suffixed(resource, "redis")
 }
 
+/// ConfigMap with the settings that reach running nodes.
+pub fn hot_settings(resource: &WscCluster) -> String {
+    suffixed(resource, "hot")
+}
+
 /// PodDisruptionBudget of the hub pods.
 pub fn pdb(resource: &WscCluster) -> String {
     cluster(resource).to_owned()

@@ -219,7 +219,7 @@ fn arguments(managed: &ManagedRedis) -> Result<Vec<String>, SpecError> {
 }
 
 /// A size with Ki, Mi, Gi or without a unit, in bytes.
-fn bytes(text: &str) -> Option<u64> {
+pub(super) fn bytes(text: &str) -> Option<u64> {
     let (number, factor) = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)]
         .into_iter()
         .find_map(|(unit, factor)| text.strip_suffix(unit).map(|number| (number, factor)))

@@ -14,7 +14,7 @@ use super::inputs::Inputs;
 use super::labels::{self, Component};
 use super::services::{API_PORT, API_PORT_NAME, CLIENT_PORT, CLIENT_PORT_NAME};
 use super::volumes::{Content, DEFAULT_REDIS_USER, SecretMount, secret_mounts};
-use super::{hub_env, image, metadata, names};
+use super::{hot_settings, hub_env, image, metadata, names};
 use crate::api::WscCluster;
 
 /// Name of the hub's container.
@@ -85,7 +85,9 @@ fn template(cluster: &WscCluster, image: String) -> PodTemplateSpec {
             tolerations: Some(tolerations(&pod.tolerations)),
             topology_spread_constraints: Some(spread(cluster)),
             priority_class_name: pod.priority_class_name.clone(),
-            volumes: Some(mounts.iter().map(SecretMount::volume).collect()),
+            volumes: Some(
+                mounts.iter().map(SecretMount::volume).chain([hot_settings::volume(cluster)]).collect(),
+            ),
             containers: vec![container(cluster, image, &mounts)],
             ..PodSpec::default()
         }),
@@ -108,7 +110,7 @@ fn container(cluster: &WscCluster, image: String, mounts: &[SecretMount]) -> Con
         // One miss takes a draining node out of the Services at once.
         readiness_probe: Some(http_probe("/health", 2, 1, 2)),
         security_context: Some(container_security()),
-        volume_mounts: Some(mounts.iter().map(SecretMount::mount).collect()),
+        volume_mounts: Some(mounts.iter().map(SecretMount::mount).chain([hot_settings::mount()]).collect()),
         ..Container::default()
     }
 }
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_volume_is_mounted_read_only() {
+    fn every_volume_is_mounted_read_only_and_whole() {
         let pod = pod_spec(&cluster());
         let volumes: Vec<_> = pod.volumes.unwrap().into_iter().map(|volume| volume.name).collect();
         let mounts = pod.containers[0].volume_mounts.clone().unwrap();

@@ -56,6 +56,12 @@ pub struct HubReport {
     /// Connections the hub accepts at most.
     #[serde(default)]
     pub max_connections: i64,
+    /// SHA-256 of the file of hot settings that is applied; none where the hub was started without one.
+    #[serde(default)]
+    pub hot_hash: Option<String>,
+    /// Why the file of hot settings, as it is now, is not applied.
+    #[serde(default)]
+    pub hot_error: Option<String>,
     /// UID of the pod that answered.
     #[serde(default)]
     pub pod_uid: String,

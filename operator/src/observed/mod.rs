@@ -6,6 +6,7 @@
 //! - [`redis`]: the state of Redis as the hubs see it
 //! - [`world`]: all of it together, the input of the plan
 
+pub mod applied_settings;
 pub mod fleet;
 pub mod hub;
 pub mod pod;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::hot_settings::Hurried;
 use super::hubs::HubMemory;
 use super::secrets::Checked;
 
@@ -35,6 +36,8 @@ pub struct ClusterMemory {
     pub checked: Option<Checked>,
     /// The hubs.
     pub hubs: HubMemory,
+    /// Pods whose kubelet was hurried to bring the hot settings.
+    pub hurried: Hurried,
     /// When the number of connections was last written to the status.
     pub connections_written: Option<Instant>,
 }

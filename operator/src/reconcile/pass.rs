@@ -27,6 +27,7 @@ use super::context::{Context, Shared};
 use super::error::ReconcileError;
 use super::events::Action;
 use super::exposure::{self, Class};
+use super::hot_settings;
 use super::hubs;
 use super::memory::ClusterMemory;
 use super::secrets::{self, Checked, Secrets};
@@ -145,6 +146,9 @@ impl<'a> Pass<'a> {
         let next = self.write_status(&previous, &findings, memory).await?;
         self.act(&plan, &inputs, memory).await?;
         self.tell(&previous, &next, &children, &secrets).await;
+        if self.standstill.is_none() && children.faults.is_empty() {
+            self.hurry(&hot_settings::applied(&findings), &mut memory.hurried).await?;
+        }
 
         let settled = conditions::is_true(&next.conditions, conditions::READY);
         memory.hubs.pause = if plan.operation.is_some() && plan.stuck.is_none() {

@@ -16,6 +16,7 @@ use crate::plan::census::elapsed;
 use crate::plan::step::{Kind, Plan};
 use crate::plan::wish::Wish;
 
+use super::hot_settings;
 use super::secrets::SpecFault;
 
 /// Why the operator only looks on.
@@ -89,7 +90,10 @@ pub fn conclude(
     let ready = ready(findings, &spec_valid, &redis, &progressing, &degraded);
     let stalled = [
         (!spec_valid.holds()).then_some(&spec_valid),
-        (findings.plan.stuck.is_some() || !findings.refusals.is_empty()).then_some(&degraded),
+        (findings.plan.stuck.is_some()
+            || !findings.refusals.is_empty()
+            || degraded.reason == reasons::SETTINGS_REFUSED)
+            .then_some(&degraded),
     ]
     .into_iter()
     .flatten()
@@ -250,6 +254,9 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
             ),
         );
     }
+    if let Some(verdict) = hot_settings::progressing(&hot_settings::applied(findings), findings.wish.replicas) {
+        return verdict;
+    }
     match findings.newer_image {
         Some(newer) => Verdict::new(
             false,
@@ -291,6 +298,9 @@ fn degraded(findings: &Findings<'_>, previous: Option<Phase>, now: Timestamp) ->
     if findings.world.redis.is_down() && !redis_starts(findings, previous, now) {
         let verdict = redis(findings);
         return Verdict::new(true, verdict.reason, verdict.message);
+    }
+    if let Some(verdict) = hot_settings::refused(&hot_settings::applied(findings)) {
+        return verdict;
     }
     Verdict::new(false, reasons::AS_EXPECTED, "nothing is wrong")
 }
