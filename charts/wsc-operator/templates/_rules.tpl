@@ -11,9 +11,10 @@ they are never listed, watched, changed or deleted. */}}
 - apiGroups: [wsc.dev]
   resources: [wscclusters/finalizers]
   verbs: [update]
+# patch: an annotation makes the kubelet bring changed settings at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch, patch, delete]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]

@@ -61,6 +61,6 @@ fn golden_external_redis_behind_an_ingress() {
 }
 
 #[test]
-fn golden_durable_trusted() {
+fn golden_durable_behind_a_proxy() {
     compare("durable");
 }

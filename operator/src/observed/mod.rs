@@ -4,6 +4,7 @@
 //! - [`fleet`]: the hub StatefulSet
 //! - [`hub`]: what a hub says about itself, and which nodes are registered
 //! - [`redis`]: the state of Redis as the hubs see it
+//! - [`applied_settings`]: which nodes run with the hot settings of the spec
 //! - [`world`]: all of it together, the input of the plan
 
 pub mod applied_settings;

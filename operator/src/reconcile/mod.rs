@@ -10,6 +10,7 @@
 //! - [`apply`], [`sweep`]: children are applied, and those no longer wanted removed
 //! - [`exposure`]: what can only be known from the cluster about the exposure
 //! - [`hubs`]: asking the hubs
+//! - [`hot_settings`]: settings on their way to the running nodes
 //! - [`act`]: the fence, and the plan's step carried out
 //! - [`status`], [`verdicts`]: what the resource is told
 //! - [`undecodable`]: resources this release cannot read
@@ -27,6 +28,7 @@ pub mod controller;
 pub mod error;
 pub mod events;
 pub mod exposure;
+pub mod hot_settings;
 pub mod hubs;
 pub mod intrusion;
 pub mod leadership;

@@ -42,13 +42,14 @@ impl Scene {
         let mut cluster = WscCluster::new("chat", spec);
         cluster.metadata.namespace = Some("demo".into());
         cluster.metadata.generation = Some(7);
+        let hot_hash = crate::desired::hot_hash(&cluster).unwrap();
         let mut hubs = BTreeMap::new();
         let pods = (0..3)
             .map(|ordinal| {
                 let uid = format!("uid-{ordinal}");
                 let report = serde_json::from_value(json!({
                     "phase": "active", "registered": true, "redis": "up",
-                    "connections": 10, "max_connections": 1000,
+                    "connections": 10, "max_connections": 1000, "hot_hash": hot_hash,
                 }));
                 let view = HubView { answer: Ok(report.unwrap()), registered: true, absent_since: None };
                 hubs.insert(uid.clone(), view);
@@ -92,6 +93,14 @@ impl Scene {
     fn operation(&mut self, kind: Kind) {
         self.plan.operation =
             Some(Operation { id: "x".into(), kind, done: 0, total: 3, message: "replacing chat-2".into() });
+    }
+
+    /// What the hub of chat-2 says about its hot settings.
+    fn hot(&mut self, hash: &str, error: Option<&str>) {
+        if let Ok(report) = &mut self.world.hubs.get_mut("uid-2").unwrap().answer {
+            report.hot_hash = Some(hash.to_owned());
+            report.hot_error = error.map(str::to_owned);
+        }
     }
 
     fn status(&self) -> WscClusterStatus {
@@ -208,6 +217,19 @@ fn anything_amiss_takes_ready_away_with_its_reason() {
             |s| s.exposure = Verdict::new(false, reasons::UNSUPPORTED, "m"),
             reasons::UNSUPPORTED,
             Phase::Progressing,
+        ),
+        (
+            "a changed setting on its way",
+            |s| s.cluster.spec.hub.max_connections = 7,
+            reasons::APPLYING_SETTINGS,
+            Phase::Progressing,
+        ),
+        ("a node with older settings", |s| s.hot("other", None), reasons::APPLYING_SETTINGS, Phase::Progressing),
+        (
+            "a node that refuses them",
+            |s| s.hot("other", Some("limits.queue_memory: too small")),
+            reasons::SETTINGS_REFUSED,
+            Phase::Degraded,
         ),
         (
             "child ending",
@@ -347,4 +369,19 @@ fn a_new_cluster_waits_for_its_own_redis_without_being_called_degraded() {
     scene.cluster.metadata.creation_timestamp = created(950);
     scene.previous.phase = Some(Phase::Ready);
     assert_eq!(scene.condition(conditions::DEGRADED).0, "True", "it was there before");
+}
+
+#[test]
+fn nodes_that_lack_changed_settings_are_named_and_a_refusal_stalls() {
+    let mut scene = Scene::good();
+    scene.cluster.spec.drain.rate_per_second = 7;
+    let (status, reason, message) = scene.condition(conditions::PROGRESSING);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", reasons::APPLYING_SETTINGS));
+    assert!(message.contains("3 of 3 nodes (chat-0, chat-1, chat-2)"), "{message}");
+    let mut scene = Scene::good();
+    scene.hot("other", Some("limits.queue_memory: too small"));
+    let (_, reason, message) = scene.condition(conditions::STALLED);
+    assert_eq!(reason, reasons::SETTINGS_REFUSED);
+    assert!(message.contains("chat-2 says: limits.queue_memory: too small"), "{message}");
+    assert!(conditions::find(&scene.status().conditions, conditions::RECONCILING).is_none());
 }

@@ -57,7 +57,7 @@ async fn the_operator_is_installed_upgraded_and_removed_while_hubs_go_on() -> Re
         .await;
     outcome?;
     restored.context("the operator of all namespaces could not be put back")?;
-    chat.change(&json!({"hub": {"maxConnections": 123}})).await?;
+    chat.change(&json!({"hub": {"events": {"enabled": true}}})).await?;
     chat.ready(2, STARTED).await?;
     assert_ne!(chat.pod_uid(0).await?, pods.0, "the operator that was put back works");
     Ok(())

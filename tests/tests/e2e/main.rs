@@ -3,6 +3,7 @@
 
 mod clients;
 mod helm;
+mod hot_settings;
 mod redis;
 mod rollout;
 mod scale;

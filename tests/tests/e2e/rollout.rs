@@ -56,7 +56,7 @@ async fn a_new_image_replaces_one_pod_at_a_time() -> Result<()> {
     let object = chat.object().await?;
     assert_eq!(object["status"]["updatedReplicas"], 3);
     // A cold setting rolls as well.
-    chat.change(&json!({"hub": {"logLevel": "debug"}})).await?;
+    chat.change(&json!({"hub": {"events": {"enabled": true}}})).await?;
     stage
         .ns
         .until(WSC_CLUSTER, "chat", "a rollout begins", STARTED, |object| {

@@ -65,6 +65,40 @@ async fn bad_specs_are_refused_with_readable_messages() -> Result<()> {
             "may not name a variable that the operator sets",
         ),
         ("ingress without hosts", with(json!({"exposure": {"type": "Ingress"}})), "exposure.hosts"),
+        (
+            "a queue that cannot hold a message",
+            with(json!({"hub": {"limits": {"maxMessageBytes": 262_144}}})),
+            "a queue can hold one message",
+        ),
+        ("inbox too large", with(json!({"hub": {"inbox": {"maxBytes": "257Mi"}}})), "at most 256Mi"),
+        ("inbox of no size", with(json!({"hub": {"inbox": {"maxBytes": "lots"}}})), "inbox.maxBytes"),
+        ("inbox for ever", with(json!({"hub": {"inbox": {"ttl": "9000h"}}})), "at most 8760h"),
+        ("proxy without networks", with(json!({"hub": {"auth": {"mode": "Proxy"}}})), "trustedCidrs"),
+        (
+            "header in another mode",
+            with(json!({"hub": {"auth": {"proxy": {"userHeader": "X-User"}}}})),
+            "auth.mode Proxy only",
+        ),
+        (
+            "settling for too long",
+            with(json!({"drain": {"settle": "6m", "terminationGracePeriod": "1h", "timeout": "1m"}, "rollout": {"progressDeadline": "3h"}})),
+            "at most 5m",
+        ),
+        (
+            "a variable of a hot setting",
+            with(json!({"hub": {"env": [{"name": "WSC_DRAIN_RATE", "value": "1"}]}})),
+            "may not name a variable that the operator sets",
+        ),
+        (
+            "sentinel without a name",
+            json!({"redis": {"external": {"mode": "Sentinel", "addresses": ["r:26379"]}}}),
+            "sentinel.masterName",
+        ),
+        (
+            "database of a cluster",
+            json!({"redis": {"external": {"mode": "Cluster", "addresses": ["r:6379", "s:6379"], "database": 1}}}),
+            "must be 0 in mode Cluster",
+        ),
         ("no connections", with(json!({"hub": {"maxConnections": 0}})), "maxConnections"),
         (
             "two addresses of one server",

@@ -14,7 +14,7 @@ use wsc_tests::kubernetes::{
 use crate::stage::{SOON, smallest, with_operator};
 
 /// The children of `{redis: {managed: {}}}` named chat.
-pub(crate) const OF_THE_SMALLEST: [(Resource, &str); 13] = [
+pub(crate) const OF_THE_SMALLEST: [(Resource, &str); 14] = [
     (SERVICE_ACCOUNT, "chat-hub"),
     (SECRET, "chat-auth"),
     (SECRET, "chat-api"),
@@ -26,6 +26,7 @@ pub(crate) const OF_THE_SMALLEST: [(Resource, &str); 13] = [
     (NETWORK_POLICY, "chat-hub"),
     (NETWORK_POLICY, "chat-redis"),
     (DISRUPTION_BUDGET, "chat"),
+    (CONFIG_MAP, "chat-hot"),
     (STATEFUL_SET, "chat-redis"),
     (STATEFUL_SET, "chat"),
 ];

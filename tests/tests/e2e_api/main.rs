@@ -5,6 +5,7 @@ mod autoscaler;
 mod bad_specs;
 mod children;
 mod drift;
+mod hot_settings;
 mod process;
 mod quiet;
 mod resource;

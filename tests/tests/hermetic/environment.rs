@@ -4,8 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result};
 use regex::Regex;
+use sha2::{Digest as _, Sha256};
 use wsc_tests::{
+    hub_fleet::ADMIN_KEY,
     hub_process::{HubOptions, HubProcess},
+    lone_hub::LoneHub,
+    scratch_dir::ScratchDir,
     source_tree,
 };
 
@@ -26,12 +30,48 @@ async fn every_variable_the_operator_sets_is_a_setting_of_the_hub() -> Result<()
     assert!(known.len() > 25, "--help lists only {known:?}");
 
     let mut set = BTreeSet::new();
-    for file in source_tree::rust_files("operator/src/desired")? {
-        set.extend(names(&file.text));
+    for folder in ["operator/src/desired", "operator/src/api"] {
+        for file in source_tree::rust_files(folder)? {
+            set.extend(names(&file.text));
+        }
     }
     assert!(set.contains("WSC_NODE_ID") && set.len() > 15, "the operator sets only {set:?}");
     let unknown: Vec<_> = set.difference(&known).collect();
     assert!(unknown.is_empty(), "the hub does not know {unknown:?}");
+    Ok(())
+}
+
+/// The hot settings in the children that the operator makes of its examples: name of the example and text.
+fn hot_settings() -> Result<Vec<(String, String)>> {
+    let folder = source_tree::root().join("operator/src/desired/golden");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.ends_with(".out.yaml") {
+            continue;
+        }
+        let children = std::fs::read_to_string(&path)?;
+        let (_, rest) = children.split_once("  settings.yaml: |\n").context("no hot settings")?;
+        let lines = rest.lines().map_while(|line| line.strip_prefix("    "));
+        found.push((name, lines.map(|line| format!("{line}\n")).collect()));
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn the_hot_settings_that_the_operator_writes_are_those_that_the_hub_reads() -> Result<()> {
+    let examples = hot_settings()?;
+    assert!(examples.len() >= 3, "{examples:?}");
+    for (name, text) in examples {
+        let folder = ScratchDir::new("hot")?;
+        let path = folder.write("settings.yaml", &text)?;
+        let lone = LoneHub::trusted(|options| options.set_path("WSC_HOT_SETTINGS_FILE", &path)).await?;
+        let status = lone.hub.api(ADMIN_KEY)?.get("/admin/status").await?.ok()?;
+        let hash: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(status["hot_hash"], hash, "{name}: {status}");
+        assert_eq!(status.get("hot_error"), None, "{name}: {status}");
+    }
     Ok(())
 }
 
