@@ -225,10 +225,7 @@ mod tests {
             (&|c| c.metadata.namespace = Some(String::new()), "metadata.namespace"),
             (&|c| c.spec.redis.managed = None, "spec.redis.managed"),
             (&|c| c.spec.redis.external = Some(ExternalRedis::default()), "exactly one"),
-            (
-                &|c| external(c, ExternalRedis::default()),
-                "it holds 0",
-            ),
+            (&|c| external(c, ExternalRedis::default()), "it holds 0"),
             (
                 &|c| {
                     c.spec.redis.managed =

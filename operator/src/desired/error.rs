@@ -19,7 +19,9 @@ pub enum SpecError {
     #[error("spec.redis.external.addresses must hold at least one address")]
     NoRedisAddress,
     /// Sentinels are asked for a primary by name.
-    #[error("spec.redis.external.sentinel.masterName is needed in mode Sentinel and has no meaning in another")]
+    #[error(
+        "spec.redis.external.sentinel.masterName is needed in mode Sentinel and has no meaning in another"
+    )]
     SentinelMaster,
     /// A Redis Cluster has one database.
     #[error("spec.redis.external.database must be 0 in mode Cluster")]
@@ -28,7 +30,9 @@ pub enum SpecError {
     #[error("the hot settings cannot be written as YAML: {0}")]
     HotSettings(String),
     /// A queue must hold a message.
-    #[error("spec.hub.limits.outboundQueueBytes must be at least 1024 more than spec.hub.limits.maxMessageBytes")]
+    #[error(
+        "spec.hub.limits.outboundQueueBytes must be at least 1024 more than spec.hub.limits.maxMessageBytes"
+    )]
     QueueTooSmall,
     /// A size that is no number.
     #[error("spec.hub.inbox.maxBytes '{0}' is not a whole number of bytes or of Ki or Mi from 1Ki to 256Mi")]
@@ -45,7 +49,9 @@ pub enum SpecError {
     #[error("spec.hub.env names {0}, which the operator sets itself; use the field of the spec instead")]
     ManagedEnv(String),
     /// A pod needs time to end.
-    #[error("spec.drain.terminationGracePeriod {0} is shorter than 35s, or less than 30s longer than drain.settle")]
+    #[error(
+        "spec.drain.terminationGracePeriod {0} is shorter than 35s, or less than 30s longer than drain.settle"
+    )]
     GraceTooShort(String),
     /// An Ingress needs a host.
     #[error("spec.exposure.type Ingress needs at least one entry in spec.exposure.hosts")]

@@ -5,9 +5,9 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 
-use super::{hot_settings, redis};
 use super::services::{API_PORT, CLIENT_PORT};
 use super::volumes::{API_KEYS_DIR, AUTH_KEYS_DIR, REDIS_AUTH_DIR, REDIS_CA_DIR, REDIS_CERT_DIR};
+use super::{hot_settings, redis};
 use crate::api::WscCluster;
 use crate::api::duration::single_unit;
 use crate::api::hub::{AuthMode, HubEnv, MANAGED_ENV};

@@ -46,7 +46,7 @@ pub use child::Child;
 pub use children::children;
 pub use endpoints::{Endpoints, endpoints};
 pub use error::SpecError;
-pub use inputs::Inputs;
 pub use hot_settings::hash as hot_hash;
+pub use inputs::Inputs;
 pub use redis::redis_url;
 pub use secrets::secrets;

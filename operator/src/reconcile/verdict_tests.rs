@@ -224,7 +224,12 @@ fn anything_amiss_takes_ready_away_with_its_reason() {
             reasons::APPLYING_SETTINGS,
             Phase::Progressing,
         ),
-        ("a node with older settings", |s| s.hot("other", None), reasons::APPLYING_SETTINGS, Phase::Progressing),
+        (
+            "a node with older settings",
+            |s| s.hot("other", None),
+            reasons::APPLYING_SETTINGS,
+            Phase::Progressing,
+        ),
         (
             "a node that refuses them",
             |s| s.hot("other", Some("limits.queue_memory: too small")),

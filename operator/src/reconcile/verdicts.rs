@@ -254,7 +254,8 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
             ),
         );
     }
-    if let Some(verdict) = hot_settings::progressing(&hot_settings::applied(findings), findings.wish.replicas) {
+    if let Some(verdict) = hot_settings::progressing(&hot_settings::applied(findings), findings.wish.replicas)
+    {
         return verdict;
     }
     match findings.newer_image {

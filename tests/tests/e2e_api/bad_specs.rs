@@ -81,7 +81,9 @@ async fn bad_specs_are_refused_with_readable_messages() -> Result<()> {
         ),
         (
             "settling for too long",
-            with(json!({"drain": {"settle": "6m", "terminationGracePeriod": "1h", "timeout": "1m"}, "rollout": {"progressDeadline": "3h"}})),
+            with(
+                json!({"drain": {"settle": "6m", "terminationGracePeriod": "1h", "timeout": "1m"}, "rollout": {"progressDeadline": "3h"}}),
+            ),
             "at most 5m",
         ),
         (
