@@ -43,6 +43,10 @@ pub mod reasons {
     pub const APPLYING_SETTINGS: &str = "ApplyingSettings";
     /// A node refuses the hot settings.
     pub const SETTINGS_REFUSED: &str = "SettingsRefused";
+    /// Clients of the next pod find no room on the other nodes.
+    pub const NO_ROOM: &str = "NoRoom";
+    /// Connections are moved between nodes, or drains taken back.
+    pub const REBALANCING: &str = "Rebalancing";
     /// The operator's default image is newer than the one that is kept running.
     pub const NEWER_TEMPLATE_AVAILABLE: &str = "NewerTemplateAvailable";
     /// Pods are missing.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http::Method;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::observed::hub::{HubReport, NodeEntry};
 
-use super::port::{HubAdmin, HubAdminError};
+use super::port::{DrainCall, HubAdmin, HubAdminError, RebalanceCall};
 
 /// Port of the control and admin API of every hub.
 pub const API_PORT: u16 = 8081;
@@ -55,18 +57,44 @@ impl HubAdminClient {
         path: &'static str,
         key: &str,
     ) -> Result<T, HubAdminError> {
+        let body = self.send(Method::GET, address, path, key, None).await?;
+        serde_json::from_slice(&body).map_err(|error| HubAdminError::Body {
+            address: address.to_string(),
+            path,
+            cause: error.to_string(),
+        })
+    }
+
+    /// What is told needs no answer but the status.
+    async fn tell(
+        &self,
+        method: Method,
+        ip: IpAddr,
+        path: &'static str,
+        key: &str,
+        body: Option<serde_json::Value>,
+    ) -> Result<(), HubAdminError> {
+        self.send(method, SocketAddr::new(ip, API_PORT), path, key, body).await.map(|_| ())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        address: SocketAddr,
+        path: &'static str,
+        key: &str,
+        body: Option<serde_json::Value>,
+    ) -> Result<Vec<u8>, HubAdminError> {
         let silent = |cause: String| HubAdminError::Silent { address: address.to_string(), path, cause };
         let _permit = self.permits.acquire().await.map_err(|error| silent(error.to_string()))?;
-        let mut response = self
-            .http
-            .get(format!("http://{address}{path}"))
-            .bearer_auth(key)
-            .send()
-            .await
-            .map_err(|error| silent(root_cause(&error)))?;
+        let mut request = self.http.request(method, format!("http://{address}{path}")).bearer_auth(key);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let mut response = request.send().await.map_err(|error| silent(root_cause(&error)))?;
         let status = response.status().as_u16();
         match status {
-            200 => {}
+            200 | 409 => {}
             401 | 403 => {
                 return Err(HubAdminError::Refused { address: address.to_string(), path, status });
             }
@@ -82,8 +110,19 @@ impl HubAdminClient {
             }
             body.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
+        if status == 409 {
+            let message = sentence(&body);
+            return Err(HubAdminError::Conflict { address: address.to_string(), path, message });
+        }
+        Ok(body)
     }
+}
+
+/// The sentence in a problem body of the hub, cut to a length that fits a log line.
+fn sentence(body: &[u8]) -> String {
+    let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = problem.get("detail").and_then(serde_json::Value::as_str).map(str::to_owned);
+    text.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()).chars().take(300).collect()
 }
 
 /// The innermost cause: the outer ones only repeat the address.
@@ -105,6 +144,28 @@ impl HubAdmin for HubAdminClient {
 
     fn nodes<'a>(&'a self, ip: IpAddr, key: &'a str) -> BoxFuture<'a, Result<Vec<NodeEntry>, HubAdminError>> {
         self.get(SocketAddr::new(ip, API_PORT), "/nodes", key).boxed()
+    }
+
+    fn drain<'a>(
+        &'a self,
+        ip: IpAddr,
+        key: &'a str,
+        call: &'a DrainCall,
+    ) -> BoxFuture<'a, Result<(), HubAdminError>> {
+        self.tell(Method::POST, ip, "/admin/drain", key, Some(json!(call))).boxed()
+    }
+
+    fn cancel_drain<'a>(&'a self, ip: IpAddr, key: &'a str) -> BoxFuture<'a, Result<(), HubAdminError>> {
+        self.tell(Method::DELETE, ip, "/admin/drain", key, None).boxed()
+    }
+
+    fn rebalance<'a>(
+        &'a self,
+        ip: IpAddr,
+        key: &'a str,
+        call: &'a RebalanceCall,
+    ) -> BoxFuture<'a, Result<(), HubAdminError>> {
+        self.tell(Method::POST, ip, "/admin/rebalance", key, Some(json!(call))).boxed()
     }
 }
 

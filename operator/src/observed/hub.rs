@@ -74,6 +74,28 @@ pub struct HubReport {
     /// Release of the hub.
     #[serde(default)]
     pub version: String,
+    /// What has become of its drain, if it has one.
+    #[serde(default)]
+    pub drain: Option<DrainReport>,
+}
+
+/// What a hub says about its drain.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DrainReport {
+    /// Who drains it, by the caller's own name.
+    pub id: String,
+    /// When the drain of this id began, by the hub's clock.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// When all connections are to be gone.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// Connections that are not gone.
+    #[serde(default)]
+    pub remaining: i64,
+    /// Connections closed per second now: 0 while it settles, absent when all go at once.
+    #[serde(default)]
+    pub rate_per_second: Option<u32>,
 }
 
 /// One entry of a hub's `/nodes`.

@@ -48,6 +48,8 @@ pub struct HubPod {
     pub revision: String,
     /// True once a deletion was asked for.
     pub terminating: bool,
+    /// When its grace ends or ended, once a deletion was asked for.
+    pub deletion: Option<Timestamp>,
     /// The Ready condition.
     pub ready: bool,
     /// When `ready` last changed; the creation time when the kubelet has not said anything yet.
@@ -94,6 +96,7 @@ impl HubPod {
                 .and_then(|labels| labels.get(REVISION_LABEL).cloned())
                 .unwrap_or_default(),
             terminating: pod.metadata.deletion_timestamp.is_some(),
+            deletion: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
             ready,
             ready_changed: ready_condition
                 .and_then(|condition| condition.last_transition_time.as_ref())

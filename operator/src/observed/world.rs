@@ -1,6 +1,6 @@
 //! Everything observed of one cluster at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -16,6 +16,8 @@ pub struct Ongoing {
     pub id: String,
     /// When it began.
     pub started_at: Timestamp,
+    /// Pods in all, as it was written first.
+    pub total: i32,
 }
 
 /// Everything observed of one cluster.
@@ -34,6 +36,13 @@ pub struct World {
     /// Replicas wished for when the status was last written; tells a new wish from an edited
     /// StatefulSet.
     pub last_wish: Option<i32>,
+    /// UIDs of pods that the record names for a step that takes them down. Whoever wrote it may be about to take the
+    /// step, so these pods come first.
+    pub claimed: BTreeSet<String>,
+    /// Ids of the nodes that the registered nodes list; `None` when none of them answered.
+    pub listed: Option<BTreeSet<String>>,
+    /// Run id of the rebalance that was carried out last.
+    pub rebalanced: Option<String>,
 }
 
 /// How a pod stands towards the cluster, from worst to best.
@@ -79,7 +88,17 @@ impl World {
         ongoing: Option<Ongoing>,
     ) -> Self {
         pods.sort_by_key(|pod| pod.ordinal);
-        let mut world = Self { fleet, pods, hubs, redis: RedisHealth::Unknown, ongoing, last_wish: None };
+        let mut world = Self {
+            fleet,
+            pods,
+            hubs,
+            redis: RedisHealth::Unknown,
+            ongoing,
+            last_wish: None,
+            claimed: BTreeSet::new(),
+            listed: None,
+            rebalanced: None,
+        };
         world.redis = RedisHealth::judge(&world.reports());
         world
     }

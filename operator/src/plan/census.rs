@@ -1,34 +1,38 @@
-//! How every ordinal stands, and which pods are broken or stuck.
+//! How every ordinal stands.
 
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
 use crate::observed::fleet::Fleet;
-use crate::observed::pod::{FaultKind, HubPod};
+use crate::observed::pod::HubPod;
 use crate::observed::world::{Standing, World};
 
-use super::step::Stuck;
+use super::drain_order::own_drain;
+use super::step::Victim;
+use super::wish::Wish;
 
 /// A fault must last this long before a pod counts as broken: pulls and starts fail briefly.
 pub const FAULT_AFTER: Duration = Duration::from_secs(60);
 
-/// A pod that was not Ready for this long is broken even if the cluster names no fault. The
-/// startup probe gives a hub 120 s.
-pub const NEVER_READY_AFTER: Duration = Duration::from_secs(120);
-
-/// A pod of the latest template that is not Ready after this time makes the rollout stuck.
-pub const PROGRESS_DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// How soon to look again while pods come and go; their own events usually come first.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// One ordinal that the StatefulSet should have.
 #[derive(Debug, Clone, Copy)]
 pub struct Seat<'a> {
+    /// Its number.
+    pub ordinal: i32,
     /// The pod, if there is one.
     pub pod: Option<&'a HubPod>,
     /// How it stands.
     pub standing: Standing,
     /// Whether it is made from the latest template; false for a missing pod.
     pub latest: bool,
+    /// Whether the operator moves its clients away.
+    pub own_drain: bool,
+    /// How long it must stay Ready until it counts; zero when it does, or when it is not Ready.
+    pub min_ready_left: Duration,
 }
 
 impl Seat<'_> {
@@ -36,6 +40,20 @@ impl Seat<'_> {
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.standing != Standing::Active
+    }
+
+    /// Whether the seat must be waited for: it is down, or new and not Ready for long enough.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.is_down() || !self.min_ready_left.is_zero()
+    }
+
+    /// Whether the seat is on its way: missing, going away, or new and not available yet.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        self.own_drain
+            || matches!(self.standing, Standing::Missing | Standing::Terminating)
+            || (self.latest && self.is_unavailable())
     }
 }
 
@@ -51,87 +69,71 @@ pub struct Census<'a> {
 impl<'a> Census<'a> {
     /// Counts the seats of a fleet.
     #[must_use]
-    pub fn take(fleet: &Fleet, world: &'a World, now: Timestamp) -> Self {
-        let seats = (0..fleet.replicas)
-            .map(|ordinal| match world.pod(ordinal) {
-                None => Seat { pod: None, standing: Standing::Missing, latest: false },
-                Some(pod) => Seat {
+    pub fn take(wish: &Wish, fleet: &Fleet, world: &'a World, now: Timestamp) -> Self {
+        let seat = |ordinal| match world.pod(ordinal) {
+            None => Seat {
+                ordinal,
+                pod: None,
+                standing: Standing::Missing,
+                latest: false,
+                own_drain: false,
+                min_ready_left: Duration::ZERO,
+            },
+            Some(pod) => {
+                let latest = fleet.update_revision.as_deref() == Some(pod.revision.as_str());
+                let young = latest && pod.ready;
+                Seat {
+                    ordinal,
                     pod: Some(pod),
                     standing: world.standing(pod),
-                    latest: fleet.update_revision.as_deref() == Some(pod.revision.as_str()),
-                },
-            })
-            .collect();
-        Self { seats, now }
-    }
-
-    /// Seats that are down, whoever caused it.
-    pub fn down(&self) -> impl Iterator<Item = &Seat<'a>> {
-        self.seats.iter().filter(|seat| seat.is_down())
-    }
-
-    /// Pods of an older template that are not going away already.
-    pub fn old(&self) -> impl DoubleEndedIterator<Item = (&'a HubPod, &Seat<'a>)> {
-        self.seats.iter().filter_map(|seat| {
-            let pod = seat.pod?;
-            (!seat.latest && seat.standing != Standing::Terminating).then_some((pod, seat))
-        })
-    }
-
-    /// Seats that are latest and serve.
-    #[must_use]
-    pub fn updated(&self) -> i32 {
-        let count = self.seats.iter().filter(|seat| seat.latest && !seat.is_down()).count();
-        i32::try_from(count).unwrap_or(i32::MAX)
-    }
-
-    /// How long the Ready condition of a pod has had its value.
-    #[must_use]
-    pub fn ready_for(&self, pod: &HubPod) -> Duration {
-        elapsed(self.now, pod.ready_changed)
-    }
-
-    /// Whether a pod cannot run and will not by itself.
-    #[must_use]
-    pub fn is_broken(&self, pod: &HubPod) -> bool {
-        if pod.ready || pod.terminating {
-            return false;
-        }
-        let unready = self.ready_for(pod);
-        match &pod.fault {
-            Some(_) => unready >= FAULT_AFTER,
-            None => unready >= NEVER_READY_AFTER && !pod.running,
-        }
-    }
-
-    /// The first pod of the latest template that does not come up.
-    #[must_use]
-    pub fn stuck(&self) -> Option<Stuck> {
-        self.seats.iter().filter(|seat| seat.latest).find_map(|seat| {
-            let pod = seat.pod.filter(|pod| !pod.ready && !pod.terminating)?;
-            let unready = self.ready_for(pod);
-            let cause = match &pod.fault {
-                Some(fault) if unready >= FAULT_AFTER => {
-                    let kind = match fault.kind {
-                        FaultKind::ImagePull => "cannot pull its image",
-                        FaultKind::Config => "cannot be configured",
-                        FaultKind::CrashLoop => "keeps crashing",
-                        FaultKind::Unschedulable => "cannot be scheduled",
-                    };
-                    if fault.message.is_empty() {
-                        kind.to_owned()
+                    latest,
+                    own_drain: !pod.terminating && own_drain(pod, world).is_some(),
+                    min_ready_left: if young {
+                        wish.min_ready.saturating_sub(elapsed(now, pod.ready_changed))
                     } else {
-                        format!("{kind}: {}", fault.message)
-                    }
+                        Duration::ZERO
+                    },
                 }
-                _ if unready >= PROGRESS_DEADLINE => {
-                    format!("is not Ready after {} minutes", unready.as_secs() / 60)
-                }
-                _ => return None,
-            };
-            Some(Stuck { pod: pod.name.clone(), cause })
-        })
+            }
+        };
+        Self { seats: (0..fleet.replicas).map(seat).collect(), now }
     }
+
+    /// The seats that stay when there shall be so many pods.
+    #[must_use]
+    pub fn staying(&self, replicas: i32) -> &[Seat<'a>] {
+        let count = usize::try_from(replicas).unwrap_or_default();
+        &self.seats[..count.min(self.seats.len())]
+    }
+
+    /// The seats that go when there shall be so many pods.
+    #[must_use]
+    pub fn leaving(&self, replicas: i32) -> &[Seat<'a>] {
+        let count = usize::try_from(replicas).unwrap_or_default();
+        &self.seats[count.min(self.seats.len())..]
+    }
+}
+
+/// Seats that are latest and serve.
+#[must_use]
+pub fn updated(seats: &[Seat<'_>]) -> i32 {
+    count(seats, |seat| seat.latest && !seat.is_down())
+}
+
+/// Seats that serve.
+#[must_use]
+pub fn serving(seats: &[Seat<'_>]) -> i32 {
+    count(seats, |seat| !seat.is_down())
+}
+
+fn count(seats: &[Seat<'_>], which: impl Fn(&Seat<'_>) -> bool) -> i32 {
+    i32::try_from(seats.iter().filter(|seat| which(seat)).count()).unwrap_or(i32::MAX)
+}
+
+/// Names a pod for a step.
+#[must_use]
+pub fn victim(pod: &HubPod) -> Victim {
+    Victim { name: pod.name.clone(), uid: pod.uid.clone() }
 }
 
 /// Time from `then` to `now`; zero when `then` lies ahead, which skewed clocks can cause.

@@ -1,22 +1,21 @@
 //! The order of priorities: replace broken pods, scale up, rollout, scale down.
 
-use std::time::Duration;
-
 use k8s_openapi::jiff::Timestamp;
 
-use crate::observed::fleet::Fleet;
 use crate::observed::world::World;
 
-use super::census::{Census, elapsed};
-use super::rollout::{LOOK_AGAIN, repair, rollout};
-use super::step::{Hold, Kind, Operation, Plan, Step};
+use super::census::{Census, LOOK_AGAIN, updated};
+use super::departures::Scene;
+use super::fault::{BadPod, bad_pod, put_back};
+use super::operation::{Kind, Operation, Plan, Stuck};
+use super::rebalance::rebalance;
+use super::release::{lost, release, resume};
+use super::rollout::{repair, rollout};
+use super::scale::{scale_down, scale_down_has_begun, scale_up, settle, stop};
+use super::step::{Hold, Step, Wait};
 use super::wish::Wish;
 
-/// A smaller number of replicas must be wished for this long before pods go, so that a
-/// correction right after a mistake costs nobody a connection.
-pub const SCALE_DOWN_HOLD: Duration = Duration::from_secs(60);
-
-/// Decides the one operation and its next step.
+/// Decides the one operation and its next steps.
 #[must_use]
 pub fn decide(wish: &Wish, world: &World, now: Timestamp) -> Plan {
     let Some(fleet) = &world.fleet else {
@@ -25,143 +24,107 @@ pub fn decide(wish: &Wish, world: &World, now: Timestamp) -> Plan {
     if wish.paused {
         return Plan::rest();
     }
-    if wish.replicas == 0 {
-        return stop(fleet, world);
+    let census = Census::take(wish, fleet, world, now);
+    let scene = Scene { wish, fleet, world, census: &census };
+    if let Some(plan) = lost(scene) {
+        return plan;
     }
-    let census = Census::take(fleet, world, now);
-    let mut plan = prioritise(wish, fleet, world, &census);
-    plan.stuck = plan.stuck.or_else(|| census.stuck());
+    if wish.replicas == 0 {
+        return stop(scene);
+    }
+    let bad = bad_pod(wish, world, &census);
+    let released = release(scene, bad.is_some());
+    let mut plan = match bad.as_ref().and_then(|bad| Some((bad, put_back(fleet, world, bad)?))) {
+        Some((bad, step)) => putting_back(scene, bad, step),
+        None => prioritise(scene, bad.as_ref()),
+    };
+    if !released.is_empty() {
+        plan.operation.get_or_insert_with(|| resume(&released));
+        plan.steps.splice(0..0, released);
+    }
+    if plan.stuck.is_none() {
+        plan.stuck = stuck(scene, bad.as_ref());
+    }
     plan
 }
 
-fn prioritise(wish: &Wish, fleet: &Fleet, world: &World, census: &Census<'_>) -> Plan {
-    if let Some(plan) = repair(fleet, world, census) {
+fn prioritise(scene: Scene<'_>, bad: Option<&BadPod<'_>>) -> Plan {
+    let (wanted, there) = (scene.wish.replicas, scene.fleet.replicas);
+    // A latest pod that does not come up either would only multiply the fault.
+    if bad.is_none()
+        && let Some(plan) = repair(scene)
+    {
         return plan;
     }
-    if wish.replicas > fleet.replicas {
-        return scale_up(wish, fleet, census);
+    if wanted > there {
+        return scale_up(scene);
     }
-    let rollout = rollout(wish, fleet, world, census);
-    if wish.replicas < fleet.replicas {
+    if wanted < there && scale_down_has_begun(scene) {
+        return scale_down(scene, bad.is_some());
+    }
+    let rollout = match bad {
+        Some(bad) => stopped(scene, bad),
+        None => rollout(scene),
+    };
+    if wanted < there {
         // A stuck rollout must not keep pods that nobody wants.
         return match rollout {
-            Some(plan) if plan.stuck.is_none() && plan.operation.is_some() => plan,
-            _ => scale_down(wish, fleet, world, census.now),
+            Some(plan) if bad.is_none() && plan.operation.is_some() => plan,
+            _ => scale_down(scene, true),
         };
     }
-    if let Some(plan) = rollout {
-        return plan;
-    }
-    settle(wish, world, census)
+    rollout.or_else(|| settle(scene)).or_else(|| rebalance(scene)).unwrap_or_else(Plan::rest)
 }
 
-fn stop(fleet: &Fleet, world: &World) -> Plan {
-    let left = i32::try_from(world.pods.len()).unwrap_or(i32::MAX);
-    if fleet.replicas == 0 && left == 0 {
-        return Plan::rest();
+/// A rollout that does not go on by itself and has no good template to go back to.
+fn stopped(scene: Scene<'_>, bad: &BadPod<'_>) -> Option<Plan> {
+    let revision = scene.fleet.update_revision.as_deref()?;
+    let id = format!("rollout-{revision}");
+    let seats = &scene.census.seats;
+    let old = seats.iter().any(|seat| seat.pod.is_some() && !seat.latest);
+    let continues = scene.world.ongoing.as_ref().is_some_and(|going| going.id == id);
+    if scene.fleet.held_back.is_some() || !(old || continues) {
+        return None;
     }
-    let step = if fleet.replicas == 0 {
-        Step::Wait { hold: Hold::PodDown, after: LOOK_AGAIN }
-    } else {
-        Step::SetReplicas { from: fleet.replicas, to: 0 }
-    };
-    Plan {
-        operation: Some(Operation {
-            id: "stop".to_owned(),
-            kind: Kind::Stop,
-            done: 0,
-            total: left.max(fleet.replicas),
-            message: format!("ending all pods, {left} left"),
-        }),
-        step,
-        stuck: None,
-    }
-}
-
-fn scale_up_id(replicas: i32) -> String {
-    format!("scale-up-{replicas}")
-}
-
-fn scale_up(wish: &Wish, fleet: &Fleet, census: &Census<'_>) -> Plan {
-    Plan {
-        operation: Some(Operation {
-            id: scale_up_id(wish.replicas),
-            kind: Kind::ScaleUp,
-            done: serving(census),
-            total: wish.replicas,
-            message: format!("scaling up from {} to {}", fleet.replicas, wish.replicas),
-        }),
-        step: Step::SetReplicas { from: fleet.replicas, to: wish.replicas },
-        stuck: None,
-    }
-}
-
-fn scale_down(wish: &Wish, fleet: &Fleet, world: &World, now: Timestamp) -> Plan {
-    let id = format!("scale-down-{}", wish.replicas);
-    let record = world.ongoing.as_ref().filter(|going| going.id == id);
-    let held = match record {
-        Some(going) => elapsed(now, going.started_at),
-        // The wish is an old one: somebody edited the StatefulSet, and there is nothing to correct.
-        None if world.last_wish == Some(wish.replicas) => SCALE_DOWN_HOLD,
-        None => Duration::ZERO,
-    };
-    let (message, step) = if world.redis.is_down() {
-        (
-            "held: no pod is removed while Redis is down; see the RedisReady condition".to_owned(),
-            Step::Wait { hold: Hold::Redis, after: LOOK_AGAIN },
-        )
-    } else if held < SCALE_DOWN_HOLD {
-        (
-            format!(
-                "scaling down from {} to {} once that has been wished for {} s",
-                fleet.replicas,
-                wish.replicas,
-                SCALE_DOWN_HOLD.as_secs()
-            ),
-            Step::Wait { hold: Hold::Settle, after: SCALE_DOWN_HOLD - held },
-        )
-    } else {
-        (
-            format!("scaling down from {} to {}", fleet.replicas, wish.replicas),
-            Step::SetReplicas { from: fleet.replicas, to: wish.replicas },
-        )
-    };
-    Plan {
+    Some(Plan {
         operation: Some(Operation {
             id,
-            kind: Kind::ScaleDown,
-            done: 0,
-            total: fleet.replicas - wish.replicas,
-            message,
+            kind: Kind::Rollout,
+            done: updated(seats),
+            total: scene.fleet.replicas,
+            message: format!(
+                "stopped: {} {}; correct the spec, the rollout then goes on by itself",
+                bad.pod.name, bad.cause
+            ),
+            watched: Vec::new(),
         }),
-        step,
+        steps: Vec::new(),
+        wait: Some(Wait { hold: Hold::PodDown, after: LOOK_AGAIN }),
+        stuck: None,
+    })
+}
+
+fn putting_back(scene: Scene<'_>, bad: &BadPod<'_>, step: Step) -> Plan {
+    let latest = scene.fleet.update_revision.as_deref().unwrap_or_default();
+    Plan {
+        operation: Some(Operation {
+            id: format!("rollout-{latest}"),
+            kind: Kind::Rollout,
+            done: updated(&scene.census.seats),
+            total: scene.fleet.replicas,
+            message: format!("stopped: {} {}; putting the last good template back", bad.pod.name, bad.cause),
+            watched: Vec::new(),
+        }),
+        steps: vec![step],
+        wait: None,
         stuck: None,
     }
 }
 
-/// Nothing is left to start; an operation stays on record until its pods serve or are gone.
-fn settle(wish: &Wish, world: &World, census: &Census<'_>) -> Plan {
-    let Some(going) = &world.ongoing else {
-        return Plan::rest();
-    };
-    let serving = serving(census);
-    let extra = world.pods.iter().filter(|pod| pod.ordinal >= wish.replicas).count();
-    let (kind, done, total, message) = if going.id == scale_up_id(wish.replicas) && serving < wish.replicas {
-        (Kind::ScaleUp, serving, wish.replicas, format!("{serving} of {} pods serve", wish.replicas))
-    } else if going.id.starts_with("scale-down-") && extra > 0 {
-        let extra = i32::try_from(extra).unwrap_or(i32::MAX);
-        (Kind::ScaleDown, 0, extra, format!("waiting for {extra} pods to end"))
-    } else {
-        return Plan::rest();
-    };
-    Plan {
-        operation: Some(Operation { id: going.id.clone(), kind, done, total, message }),
-        step: Step::Wait { hold: Hold::PodDown, after: LOOK_AGAIN },
-        stuck: census.stuck(),
+/// What is wrong with the template of the spec, as long as it is.
+fn stuck(scene: Scene<'_>, bad: Option<&BadPod<'_>>) -> Option<Stuck> {
+    match &scene.fleet.held_back {
+        Some(held) => Some(Stuck { pod: held.pod.clone(), cause: held.cause.clone(), put_back: true }),
+        None => bad.map(|bad| Stuck { pod: bad.pod.name.clone(), cause: bad.cause.clone(), put_back: false }),
     }
-}
-
-fn serving(census: &Census<'_>) -> i32 {
-    let count = census.seats.iter().filter(|seat| !seat.is_down()).count();
-    i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The fence, and the plan's step carried out.
+//! The fence, and requests about pods.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -75,7 +75,8 @@ pub async fn fresh_pods(
     Ok(pods.items.iter().filter_map(HubPod::read).collect())
 }
 
-/// Deletes a pod, bound to its uid and with its own grace. Returns false when that pod was gone.
+/// Deletes a pod, bound to its uid. `force` does not wait for anybody on its node; else the pod keeps its own grace.
+/// Returns false when that pod was gone.
 ///
 /// # Errors
 /// When the API server cannot be reached or refuses.
@@ -84,9 +85,11 @@ pub async fn delete_pod(
     metrics: &Metrics,
     namespace: &str,
     victim: &Victim,
+    force: bool,
 ) -> Result<bool, ReconcileError> {
     let delete = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(victim.uid.clone()), resource_version: None }),
+        grace_period_seconds: force.then_some(0),
         ..DeleteParams::default()
     };
     metrics.wrote("delete", "Pod");

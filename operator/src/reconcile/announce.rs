@@ -65,7 +65,8 @@ impl Pass<'_> {
         self.shared.events.normal(metrics, &self.about, action, reason, note).await;
     }
 
-    async fn warning(&self, action: Action, reason: &str, note: String) {
+    /// Publishes an event about something that needs attention.
+    pub(super) async fn warning(&self, action: Action, reason: &str, note: String) {
         let metrics = self.applier.metrics;
         self.shared.events.warning(metrics, &self.about, action, reason, note).await;
     }

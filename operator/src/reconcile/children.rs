@@ -85,9 +85,14 @@ impl Pass<'_> {
         memory: &mut ClusterMemory,
     ) -> Result<(), ReconcileError> {
         let (kind, name) = (child.kind(), child.name());
-        let json = child
+        let mut json = child
             .to_json()
             .map_err(|source| ReconcileError::Json { what: format!("{kind} {name}"), source })?;
+        if self.is_hub_set(child)
+            && let Some(hold) = &memory.template
+        {
+            hold.impose(&mut json);
+        }
         let outcome = self.applier.ensure(kind, name, &json, memory).await?;
         if self.is_hub_set(child) {
             found.hub_set = outcome.object().cloned();

@@ -1,6 +1,6 @@
 //! Asking the hubs, and remembering what they said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -26,12 +26,19 @@ pub const WHEN_QUIET: Duration = Duration::from_secs(30);
 pub struct HubMemory {
     /// By pod UID.
     pub views: BTreeMap<String, HubView>,
+    /// Ids of the nodes that the registered nodes list; `None` when none of them answered.
+    pub listed: Option<BTreeSet<String>>,
     asked: Option<Instant>,
     /// Pause until the next question, set by the last pass.
     pub pause: Duration,
 }
 
 impl HubMemory {
+    /// Something was done to a hub: the next pass asks anew.
+    pub fn expire(&mut self) {
+        self.asked = None;
+    }
+
     /// Whether it is time to ask: a running pod is unknown, or the pause is over.
     #[must_use]
     pub fn is_due(&self, pods: &[HubPod], now: Instant) -> bool {
@@ -83,6 +90,8 @@ pub async fn ask(
         Err(_) => BTreeMap::new(),
     };
     let registered = registered(&reports, &rosters);
+    memory.listed =
+        (!rosters.is_empty()).then(|| rosters.values().flatten().map(|entry| entry.id.clone()).collect());
     let now = Timestamp::now();
     let mut views = BTreeMap::new();
     for ((pod, _), answer) in targets.iter().zip(answers) {
@@ -138,7 +147,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::{HubMemory, ask};
-    use crate::hub_admin::port::{HubAdmin, HubAdminError};
+    use crate::hub_admin::port::{DrainCall, HubAdmin, HubAdminError, RebalanceCall};
     use crate::observe::metrics::Metrics;
     use crate::observed::hub::{HubReport, NodeEntry};
     use crate::observed::pod::HubPod;
@@ -167,6 +176,28 @@ mod tests {
             let roster = self.roster.clone();
             async move { Ok(roster) }.boxed()
         }
+
+        fn drain<'a>(
+            &'a self,
+            _: IpAddr,
+            _: &'a str,
+            _: &'a DrainCall,
+        ) -> BoxFuture<'a, Result<(), HubAdminError>> {
+            async { Ok(()) }.boxed()
+        }
+
+        fn cancel_drain<'a>(&'a self, _: IpAddr, _: &'a str) -> BoxFuture<'a, Result<(), HubAdminError>> {
+            async { Ok(()) }.boxed()
+        }
+
+        fn rebalance<'a>(
+            &'a self,
+            _: IpAddr,
+            _: &'a str,
+            _: &'a RebalanceCall,
+        ) -> BoxFuture<'a, Result<(), HubAdminError>> {
+            async { Ok(()) }.boxed()
+        }
     }
 
     fn pod(ordinal: i32) -> HubPod {
@@ -177,6 +208,7 @@ mod tests {
             ip: Some(format!("10.0.0.{ordinal}")),
             revision: "r".into(),
             terminating: false,
+            deletion: None,
             ready: true,
             ready_changed: Timestamp::UNIX_EPOCH,
             running: true,
@@ -211,6 +243,7 @@ mod tests {
         let mut memory = HubMemory::default();
         let metrics = Metrics::default();
         ask(&played, &metrics, Ok("k"), &pods, &mut memory).await;
+        assert_eq!(memory.listed, Some(["chat-0".to_owned(), "chat-1".to_owned()].into()));
         assert!(memory.views["uid-0"].registered && memory.views["uid-1"].registered);
         assert!(memory.views["uid-2"].answer.is_err());
         assert!(memory.views["uid-3"].answer.as_ref().unwrap_err().contains("another pod"));

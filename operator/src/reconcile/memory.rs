@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::hot_settings::Hurried;
 use super::hubs::HubMemory;
 use super::secrets::Checked;
+use super::template::TemplateHold;
 
 /// Kind and name of a child.
 pub type ChildKey = (String, String);
@@ -38,6 +39,10 @@ pub struct ClusterMemory {
     pub hubs: HubMemory,
     /// Pods whose kubelet was hurried to bring the hot settings.
     pub hurried: Hurried,
+    /// The template that stands in for that of the spec.
+    pub template: Option<TemplateHold>,
+    /// Run id of the rebalance that every node was told of last.
+    pub rebalanced: Option<String>,
     /// When the number of connections was last written to the status.
     pub connections_written: Option<Instant>,
 }

@@ -5,13 +5,14 @@
 //! - [`cache`]: the watched objects
 //! - [`memory`]: what the operator remembers of a cluster between passes
 //! - [`pass`]: one pass over one resource, step by step
-//! - [`children`], [`announce`]: two parts of it
+//! - [`children`], [`operate`], [`announce`]: parts of it
+//! - [`template`]: the pod template, where it is not that of the spec
 //! - [`secrets`]: generated Secrets and checks of named ones
 //! - [`apply`], [`sweep`]: children are applied, and those no longer wanted removed
 //! - [`exposure`]: what can only be known from the cluster about the exposure
 //! - [`hubs`]: asking the hubs
 //! - [`hot_settings`]: settings on their way to the running nodes
-//! - [`act`]: the fence, and the plan's step carried out
+//! - [`act`]: the fence, and requests about pods
 //! - [`status`], [`verdicts`]: what the resource is told
 //! - [`undecodable`]: resources this release cannot read
 //! - [`events`]: events on the resource
@@ -33,10 +34,12 @@ pub mod hubs;
 pub mod intrusion;
 pub mod leadership;
 pub mod memory;
+pub mod operate;
 pub mod pass;
 pub mod secrets;
 pub mod status;
 pub mod sweep;
+pub mod template;
 pub mod undecodable;
 pub mod verdicts;
 

@@ -11,31 +11,35 @@ use kube::runtime::controller::Action as Requeue;
 
 use crate::api::WscCluster;
 use crate::api::conditions;
-use crate::api::status::WscClusterStatus;
-use crate::desired::{self, Inputs, labels, names};
+use crate::api::status::{OperationType, WscClusterStatus};
+use crate::desired::{Inputs, labels, names};
 use crate::observed::fleet::Fleet;
 use crate::observed::pod::HubPod;
-use crate::observed::world::{Ongoing, World};
-use crate::plan::decide::decide;
-use crate::plan::step::{Plan, Step};
-use crate::plan::wish::Wish;
+use crate::plan::operation::Plan;
+use crate::plan::wish::{DrainWish, Wish};
 
 use super::act;
 use super::apply::Applier;
 use super::children::Children;
 use super::context::{Context, Shared};
 use super::error::ReconcileError;
-use super::events::Action;
 use super::exposure::{self, Class};
 use super::hot_settings;
 use super::hubs;
 use super::memory::ClusterMemory;
 use super::secrets::{self, Checked, Secrets};
 use super::status;
+use super::template::TemplateHold;
 use super::verdicts::{Findings, Standstill, Verdict};
 
 /// Annotation on the resource: `disabled` makes the operator look on only.
 const RECONCILE: &str = "wsc.dev/reconcile";
+
+/// Annotation on the resource: a new value moves connections above the mean to other nodes, once.
+const REBALANCE: &str = "wsc.dev/rebalance";
+
+/// Characters of a run id that count.
+const RUN_LENGTH: usize = 200;
 
 /// Pause before another look while something is on its way that no watch will tell.
 const SOON: Duration = Duration::from_secs(2);
@@ -97,6 +101,12 @@ impl<'a> Pass<'a> {
             exposure::class(self.applier.client, self.cluster, self.shared.defaults.cluster_scope).await?;
         let wish = self.wish();
         let inputs = self.inputs(&wish, running.as_ref(), &secrets);
+        let previous = status::current(self.cluster);
+        let scaling_up =
+            previous.operation.as_ref().is_some_and(|going| going.type_ == OperationType::ScaleUp);
+        memory.template =
+            TemplateHold::of(&self.applier, running.as_ref(), &wish, scaling_up, memory.template.take())
+                .await?;
         let children = self.children(&inputs, &secrets, memory).await?;
         let hub_set = children.hub_set.as_ref().map(|object| read_set(object)).transpose()?;
         let fleet = hub_set.as_ref().or(running.as_ref()).map(Fleet::read);
@@ -105,26 +115,9 @@ impl<'a> Pass<'a> {
         if memory.hubs.is_due(&pods, Instant::now()) {
             self.ask_hubs(&secrets, &pods, memory).await;
         }
-        let previous = status::current(self.cluster);
-        let ongoing = previous
-            .operation
-            .as_ref()
-            .map(|operation| Ongoing { id: operation.id.clone(), started_at: operation.started_at.0 });
-        let mut world = World::new(fleet, pods, memory.hubs.views.clone(), ongoing);
-        world.last_wish = (previous.observed_generation >= 0).then_some(previous.desired_replicas);
+        let world = self.world(fleet, pods, &previous, memory);
         let decision = Wish { paused: wish.paused || children.hub_set.is_none(), ..wish.clone() };
-        let mut plan = decide(&decision, &world, Timestamp::now());
-        if matches!(plan.step, Step::DeletePod(_)) {
-            // Caches may be a moment behind and the hubs' answers half a minute old; a deletion is
-            // decided on what is there now.
-            let selector = labels::selector_string(self.cluster);
-            let pods = act::fresh_pods(self.applier.client, self.applier.namespace, &selector).await?;
-            self.ask_hubs(&secrets, &pods, memory).await;
-            let last_wish = world.last_wish;
-            world = World::new(world.fleet, pods, memory.hubs.views.clone(), world.ongoing);
-            world.last_wish = last_wish;
-            plan = decide(&decision, &world, Timestamp::now());
-        }
+        let (world, plan) = self.decide(&decision, world, &previous, &secrets, memory).await?;
 
         let newer_image = inputs
             .held_image
@@ -144,7 +137,7 @@ impl<'a> Pass<'a> {
             newer_image,
         };
         let next = self.write_status(&previous, &findings, memory).await?;
-        self.act(&plan, &inputs, memory).await?;
+        self.act(&plan, &world, &inputs, &secrets, memory).await?;
         self.tell(&previous, &next, &children, &secrets).await;
         if self.standstill.is_none() && children.faults.is_empty() {
             self.hurry(&hot_settings::applied(&findings), &mut memory.hurried).await?;
@@ -206,7 +199,20 @@ impl<'a> Pass<'a> {
             replicas: if spec.stopped { 0 } else { spec.replicas.max(0) },
             paused: self.standstill.is_some(),
             min_ready: Duration::from_secs(u64::try_from(spec.rollout.min_ready_seconds).unwrap_or_default()),
+            max_unavailable: usize::try_from(spec.rollout.max_unavailable).unwrap_or(1),
+            progress_deadline: spec.rollout.progress_deadline.get(),
+            drain: DrainWish {
+                rate: u32::try_from(spec.drain.rate_per_second).unwrap_or(1).max(1),
+                timeout: spec.drain.timeout.get(),
+                retry_after_max: spec.drain.retry_after_max.get(),
+            },
+            rebalance: self.annotation(REBALANCE).map(|run| run.chars().take(RUN_LENGTH).collect()),
         }
+    }
+
+    fn annotation(&self, key: &str) -> Option<&str> {
+        let all = self.cluster.metadata.annotations.as_ref()?;
+        all.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     fn inputs(&self, wish: &Wish, running: Option<&StatefulSet>, secrets: &Secrets) -> Inputs {
@@ -259,7 +265,7 @@ impl<'a> Pass<'a> {
             .collect()
     }
 
-    async fn ask_hubs(&self, secrets: &Secrets, pods: &[HubPod], memory: &mut ClusterMemory) {
+    pub(super) async fn ask_hubs(&self, secrets: &Secrets, pods: &[HubPod], memory: &mut ClusterMemory) {
         let missing = format!("Secret {} holds no admin key", names::effective_api_secret(self.cluster));
         let key = secrets.admin_key.as_deref().ok_or(missing.as_str());
         hubs::ask(self.shared.hub_admin.as_ref(), self.applier.metrics, key, pods, &mut memory.hubs).await;
@@ -282,49 +288,19 @@ impl<'a> Pass<'a> {
             self.cluster,
             previous,
             &next,
-            findings.plan.step.acts(),
+            findings.plan.acts(),
         )
         .await?;
         Ok(next)
     }
 
-    async fn act(
-        &self,
-        plan: &Plan,
-        inputs: &Inputs,
-        memory: &mut ClusterMemory,
-    ) -> Result<(), ReconcileError> {
-        match &plan.step {
-            Step::Rest | Step::Wait { .. } => Ok(()),
-            Step::DeletePod(victim) => {
-                let namespace = self.applier.namespace;
-                tracing::info!(namespace, cluster = self.name, pod = victim.name, "replacing");
-                act::delete_pod(self.applier.client, self.applier.metrics, namespace, victim).await?;
-                let what = plan.operation.as_ref().map_or("", |operation| &operation.message);
-                self.normal(Action::Pods, "ReplacingPod", what.to_owned()).await;
-                Ok(())
-            }
-            Step::SetReplicas { from, to } => {
-                let inputs = Inputs { replicas: *to, ..inputs.clone() };
-                let children = desired::children(self.cluster, &inputs)
-                    .map_err(|error| ReconcileError::Spec(error.to_string()))?;
-                let mut found = Children::default();
-                for child in children.iter().filter(|child| self.is_hub_set(child)) {
-                    self.child(child, &mut found, memory).await?;
-                }
-                let reason = if to > from { "ScalingUp" } else { "ScalingDown" };
-                self.normal(Action::Pods, reason, format!("replicas {from} -> {to}")).await;
-                Ok(())
-            }
-        }
-    }
-
     fn pause(&self, plan: &Plan, children: &Children, memory: &ClusterMemory) -> Duration {
         let mut pause = self.shared.defaults.resync.min(memory.hubs.pause);
-        match &plan.step {
-            Step::Wait { after, .. } => pause = pause.min(*after),
-            Step::SetReplicas { .. } | Step::DeletePod(_) => pause = pause.min(SOON),
-            Step::Rest => {}
+        if let Some(wait) = &plan.wait {
+            pause = pause.min(wait.after);
+        }
+        if plan.acts() {
+            pause = pause.min(SOON);
         }
         if !children.pending.is_empty() {
             pause = pause.min(SOON);

@@ -13,11 +13,12 @@ use crate::api::status::{
 };
 use crate::desired;
 use crate::observed::world::{Standing, World};
-use crate::plan::step::{Hold, Kind, Plan, Step};
+use crate::plan::operation::{Kind, Plan};
+use crate::plan::step::{Hold, Victim, Wait};
 
 use super::verdicts::{Findings, conclude};
 
-/// Nodes listed at most; those that are not active come first.
+/// Nodes listed at most, those that are not active first; also pods of an operation.
 const NODES_LISTED: usize = 50;
 
 /// Connections are written again at most this often ..
@@ -50,7 +51,7 @@ pub fn build(previous: &WscClusterStatus, findings: &Findings<'_>, now: Timestam
         image: world.fleet.as_ref().map(|fleet| fleet.image.clone()).filter(|image| !image.is_empty()),
         connections: ConnectionsStatus { total, capacity },
         operation: operation(previous.operation.as_ref(), findings.plan, now),
-        rebalanced: previous.rebalanced.clone(),
+        rebalanced: world.rebalanced.clone(),
         nodes: nodes(world),
         endpoints: EndpointsStatus { internal: endpoints.internal, external: endpoints.external },
         conditions: previous.conditions.clone(),
@@ -83,26 +84,22 @@ fn nodes(world: &World) -> Vec<NodeStatus> {
 fn operation(previous: Option<&OperationStatus>, plan: &Plan, now: Timestamp) -> Option<OperationStatus> {
     let Some(planned) = &plan.operation else {
         // The StatefulSet controller has not caught up, so nobody can say that it is over.
-        return match plan.step {
-            Step::Wait { hold: Hold::Controller, .. } => previous.cloned(),
+        return match plan.wait {
+            Some(Wait { hold: Hold::Controller, .. }) => previous.cloned(),
             _ => None,
         };
     };
     let same = previous.filter(|before| before.id == planned.id);
-    let pods = match &plan.step {
-        Step::DeletePod(victim) => vec![OperationPod {
-            name: victim.name.clone(),
-            uid: victim.uid.clone(),
-            step: "Delete".to_owned(),
-        }],
-        // Once deleted, the pod is what is waited for, under its old uid.
-        _ => same
-            .map(|before| before.pods.clone())
-            .unwrap_or_default()
-            .into_iter()
-            .map(|pod| OperationPod { step: "WaitReady".to_owned(), ..pod })
-            .collect(),
+    let pod = |pod: &Victim, step: &str| OperationPod {
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        step: step.to_owned(),
     };
+    let stepped = plan.steps.iter().flat_map(|step| {
+        let word = step.kind().word();
+        step.victims().into_iter().map(move |victim| (victim, word))
+    });
+    let watched = planned.watched.iter().map(|(victim, watch)| (victim, watch.word()));
     Some(OperationStatus {
         id: planned.id.clone(),
         type_: match planned.kind {
@@ -110,8 +107,10 @@ fn operation(previous: Option<&OperationStatus>, plan: &Plan, now: Timestamp) ->
             Kind::ScaleUp => OperationType::ScaleUp,
             Kind::Rollout => OperationType::Rollout,
             Kind::ScaleDown | Kind::Stop => OperationType::ScaleDown,
+            Kind::Resume => OperationType::Resume,
+            Kind::Rebalance => OperationType::Rebalance,
         },
-        pods,
+        pods: stepped.chain(watched).map(|(victim, word)| pod(victim, word)).take(NODES_LISTED).collect(),
         done: planned.done,
         total: planned.total,
         started_at: same.map_or(Time(now), |before| before.started_at.clone()),
@@ -186,7 +185,8 @@ mod tests {
     use super::{
         ConnectionsStatus, WscClusterStatus, difference, hold_connections, operation, with_removals,
     };
-    use crate::plan::step::{Hold, Kind, Operation, Plan, Step, Victim};
+    use crate::plan::operation::{Kind, Operation, Plan, Watch};
+    use crate::plan::step::{Hold, Step, Victim, Wait};
 
     #[test]
     fn a_patch_names_every_field_and_removes_what_is_gone() {
@@ -228,31 +228,30 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_keeps_its_beginning_and_its_pod() {
+    fn an_operation_keeps_its_beginning_and_names_its_pods() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let plan = |step| Plan {
+        let pod = || Victim { name: "chat-2".into(), uid: "u2".into() };
+        let plan = |steps, watched| Plan {
             operation: Some(Operation {
                 id: "rollout-r2".into(),
                 kind: Kind::Rollout,
                 done: 0,
                 total: 3,
                 message: String::new(),
+                watched,
             }),
-            step,
-            stuck: None,
+            steps,
+            ..Plan::rest()
         };
-        let delete = plan(Step::DeletePod(Victim { name: "chat-2".into(), uid: "u2".into() }));
+        let delete = plan(vec![Step::Delete { victim: pod() }], Vec::new());
         let first = operation(None, &delete, at(10)).unwrap();
         assert_eq!(first.pods[0].step, "Delete");
-        let wait = plan(Step::Wait { hold: Hold::PodDown, after: Duration::from_secs(1) });
+        let wait = plan(Vec::new(), vec![(pod(), Watch::Ending)]);
         let second = operation(Some(&first), &wait, at(20)).unwrap();
         assert_eq!(second.started_at, first.started_at);
-        assert_eq!((second.pods[0].name.as_str(), second.pods[0].step.as_str()), ("chat-2", "WaitReady"));
-        let lagging = Plan {
-            operation: None,
-            step: Step::Wait { hold: Hold::Controller, after: Duration::from_secs(1) },
-            stuck: None,
-        };
+        assert_eq!((second.pods[0].name.as_str(), second.pods[0].step.as_str()), ("chat-2", "Ending"));
+        let wait = Wait { hold: Hold::Controller, after: Duration::from_secs(1) };
+        let lagging = Plan { wait: Some(wait), ..Plan::rest() };
         assert_eq!(operation(Some(&second), &lagging, at(30)), Some(second.clone()));
         assert_eq!(operation(Some(&second), &Plan::rest(), at(30)), None);
     }

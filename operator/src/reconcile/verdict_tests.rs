@@ -14,7 +14,7 @@ use crate::observed::hub::HubView;
 use crate::observed::pod::HubPod;
 use crate::observed::redis::{RedisFault, RedisHealth};
 use crate::observed::world::World;
-use crate::plan::step::{Kind, Operation, Plan, Step, Stuck};
+use crate::plan::operation::{Kind, Operation, Plan, Stuck};
 use crate::plan::wish::Wish;
 
 use super::secrets::SpecFault;
@@ -60,6 +60,7 @@ impl Scene {
                     ip: Some("10.0.0.1".into()),
                     revision: "new".into(),
                     terminating: false,
+                    deletion: None,
                     ready: true,
                     ready_changed: Timestamp::UNIX_EPOCH,
                     running: true,
@@ -79,7 +80,7 @@ impl Scene {
             cluster,
             world: World::new(Some(fleet), pods, hubs, None),
             plan: Plan::rest(),
-            wish: Wish { replicas: 3, paused: false, min_ready: std::time::Duration::from_secs(5) },
+            wish: Wish::default(),
             standstill: None,
             faults: Vec::new(),
             refusals: Vec::new(),
@@ -91,8 +92,14 @@ impl Scene {
     }
 
     fn operation(&mut self, kind: Kind) {
-        self.plan.operation =
-            Some(Operation { id: "x".into(), kind, done: 0, total: 3, message: "replacing chat-2".into() });
+        self.plan.operation = Some(Operation {
+            id: "x".into(),
+            kind,
+            done: 0,
+            total: 3,
+            message: "replacing chat-2".into(),
+            watched: Vec::new(),
+        });
     }
 
     /// What the hub of chat-2 says about its hot settings.
@@ -188,7 +195,8 @@ fn anything_amiss_takes_ready_away_with_its_reason() {
             "stuck",
             |s| {
                 s.operation(Kind::Rollout);
-                s.plan.stuck = Some(Stuck { pod: "chat-2".into(), cause: "keeps crashing".into() });
+                s.plan.stuck =
+                    Some(Stuck { pod: "chat-2".into(), cause: "keeps crashing".into(), put_back: false });
             },
             reasons::ROLLOUT_STUCK,
             Phase::Degraded,
@@ -326,7 +334,7 @@ fn stalled_and_reconciling_are_never_both_true() {
         |s| s.faults.push(SpecFault { reason: reasons::SECRET_MISSING, message: "m".into() }),
         |s| {
             s.operation(Kind::Rollout);
-            s.plan.stuck = Some(Stuck { pod: "chat-2".into(), cause: "c".into() });
+            s.plan.stuck = Some(Stuck { pod: "chat-2".into(), cause: "c".into(), put_back: true });
         },
         |s| s.operation(Kind::Rollout),
         |s| s.pending.push("waiting".into()),
@@ -355,7 +363,6 @@ fn a_new_cluster_is_pending_until_a_node_served() {
 fn the_same_findings_written_again_change_nothing() {
     let mut scene = Scene::good();
     scene.operation(Kind::Rollout);
-    scene.plan.step = Step::Rest;
     let first = scene.status();
     scene.previous = first.clone();
     assert_eq!(super::status::difference(&first, &scene.status()).unwrap(), None);

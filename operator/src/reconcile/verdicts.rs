@@ -13,7 +13,8 @@ use crate::desired::names;
 use crate::observed::redis::{RedisFault, RedisHealth};
 use crate::observed::world::{Standing, World};
 use crate::plan::census::elapsed;
-use crate::plan::step::{Kind, Plan};
+use crate::plan::operation::{Kind, Plan};
+use crate::plan::step::{Hold, Wait};
 use crate::plan::wish::Wish;
 
 use super::hot_settings;
@@ -225,8 +226,10 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
             return Verdict::new(false, reasons::ROLLOUT_STUCK, operation.message.clone());
         }
         let reason = match operation.kind {
+            _ if matches!(findings.plan.wait, Some(Wait { hold: Hold::NoRoom, .. })) => reasons::NO_ROOM,
             Kind::ScaleUp | Kind::ScaleDown | Kind::Stop => reasons::SCALING,
             Kind::Rollout | Kind::Repair => reasons::ROLLING_OUT,
+            Kind::Resume | Kind::Rebalance => reasons::REBALANCING,
         };
         return Verdict::new(true, reason, operation.message.clone());
     }
@@ -288,8 +291,14 @@ fn degraded(findings: &Findings<'_>, previous: Option<Phase>, now: Timestamp) ->
             true,
             reasons::ROLLOUT_STUCK,
             format!(
-                "{} {}; nothing more is replaced until it is Ready: correct the spec, the rollout then goes on by itself",
-                stuck.pod, stuck.cause
+                "{} {}; {}: correct the spec, the rollout then goes on by itself",
+                stuck.pod,
+                stuck.cause,
+                if stuck.put_back {
+                    "the last good template was put back"
+                } else {
+                    "nothing more is replaced until it is Ready"
+                }
             ),
         );
     }
