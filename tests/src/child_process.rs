@@ -14,7 +14,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::wait::at_most;
+use crate::wait::{Look, at_most, eventually};
 
 /// A running program. Dropping it kills the program.
 #[derive(Debug)]
@@ -161,6 +161,33 @@ impl ChildProcess {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.pid).context("not a process id")?;
         kill_process(pid, signal).with_context(|| format!("cannot signal {} ({})", self.name, self.pid))
+    }
+
+    /// Stops it, as `SIGSTOP` does, and waits until none of its threads runs: the signal itself comes when the kernel
+    /// gets to it, which on a busy machine is late.
+    ///
+    /// # Errors
+    /// When the process is gone, or runs after 10 s, or this is not Linux.
+    pub async fn halt(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        eventually(&format!("{} stands still", self.name), Duration::from_secs(10), async || {
+            let running = self.running_threads()?;
+            Ok(Look::when(running == 0, (), format!("{running} threads run")))
+        })
+        .await
+    }
+
+    fn running_threads(&self) -> Result<usize> {
+        let folder = format!("/proc/{}/task", self.pid);
+        let mut running = 0;
+        for thread in std::fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+            // A thread may end meanwhile.
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+            // The name before the state is in parentheses and may hold anything.
+            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+            running += usize::from(state != Some('T'));
+        }
+        Ok(running)
     }
 
     /// Memory that it holds now, in bytes (the kernel's `VmRSS`).

@@ -110,7 +110,7 @@ async fn a_user_who_was_told_offline_while_the_node_was_paused_is_told_online_ag
     let mut reader = EventReader::open(fleet.hubs[0].api, API_KEY, None).await?;
     let mut alice = fleet.hubs[1].connect("alice").await?;
     reader.until("online", "alice").await?;
-    fleet.hubs[1].process().signal(Signal::STOP)?;
+    fleet.hubs[1].process().halt().await?;
     reader.until("offline", "alice").await?;
     fleet.hubs[1].process().signal(Signal::CONT)?;
     let seen = reader.until("online", "alice").await?;

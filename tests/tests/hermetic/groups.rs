@@ -406,7 +406,7 @@ async fn while_the_registry_is_filled_again_a_group_send_never_claims_to_be_comp
     sent_until(&fleet, 0, &counted("complete", 1, 1, 1), HEALED).await?;
 
     // The node with the members cannot say so while it is paused.
-    fleet.hubs[1].process().signal(Signal::STOP)?;
+    fleet.hubs[1].process().halt().await?;
     redis::cmd("FLUSHALL").exec_async(&mut fleet.redis.connection().await?).await?;
     let body = json!({"content": "lost?", "options": {"timeout_ms": 100}});
     for _ in 0..5 {

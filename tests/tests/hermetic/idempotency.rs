@@ -52,7 +52,7 @@ async fn a_repeat_while_the_first_is_under_way_waits_for_it() -> Result<()> {
     let mut fleet =
         HubFleet::start_with(2, |o| o.set("WSC_LEASE", "20s").set("WSC_HEARTBEAT_INTERVAL", "2s")).await?;
     let mut alice = fleet.hubs[1].connect("alice").await?;
-    fleet.hubs[1].process().signal(Signal::STOP)?;
+    fleet.hubs[1].process().halt().await?;
     let sends: Vec<_> = (0..3)
         .map(|_| {
             let api = fleet.api(0)?;

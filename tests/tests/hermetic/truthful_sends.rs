@@ -70,7 +70,7 @@ async fn a_node_that_was_silent_is_asked_again_and_delivers_once() -> Result<()>
     let mut fleet = patient_fleet(2).await?;
     let mut bob = fleet.hubs[1].connect("bob").await?;
     let api = fleet.api(0)?;
-    fleet.hubs[1].process().signal(Signal::STOP)?;
+    fleet.hubs[1].process().halt().await?;
     let body = json!({"content": "once", "options": {"timeout_ms": 8000, "max_retries": 3}});
     let sending = tokio::spawn(async move { api.post("/v1/users/bob/messages", &body).await?.ok() });
     a_report_is_missed(&fleet, 0).await?;
@@ -93,7 +93,7 @@ async fn a_node_that_stays_silent_leaves_the_send_unknown_within_its_time() -> R
     let mut here = fleet.hubs[0].connect("alice").await?;
     let mut there = fleet.hubs[1].connect("alice").await?;
     let mut bob = fleet.hubs[1].connect("bob").await?;
-    fleet.hubs[1].process().signal(Signal::STOP)?;
+    fleet.hubs[1].process().halt().await?;
     for (user, status, connections) in [("bob", "unknown", 0), ("alice", "partial", 1)] {
         let body = json!({"content": user, "options": {"timeout_ms": 1200, "max_retries": 2}});
         let began = Instant::now();
@@ -164,7 +164,7 @@ async fn later_messages_of_a_client_wait_behind_one_that_is_tried_again() -> Res
     let mut fleet = patient_fleet(2).await?;
     let mut alice = fleet.hubs[0].connect("alice").await?;
     let mut bob = fleet.hubs[1].connect("bob").await?;
-    fleet.hubs[1].process().signal(Signal::STOP)?;
+    fleet.hubs[1].process().halt().await?;
     send_numbered(&mut alice, 0..10).await?;
     a_report_is_missed(&fleet, 0).await?;
     // Nine wait already, and sixteen may.

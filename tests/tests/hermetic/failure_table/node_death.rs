@@ -83,7 +83,7 @@ async fn a_node_that_slept_longer_than_its_lease_drops_what_it_buffered_and_is_n
     let rebuilt = fleet.api(1)?.metric("wsc_bus_subscriptions_total").await?;
     let visitors = Visitors::start(fleet.hubs[0].client, "zero");
 
-    fleet.hubs[1].process().signal(Signal::STOP)?;
+    fleet.hubs[1].process().halt().await?;
     let slept = Instant::now();
     let body = json!({"content": "stale to all", "options": {"timeout_ms": 300}});
     let result = fleet.api(0)?.post("/v1/broadcast", &body).await?.ok()?;
