@@ -42,6 +42,8 @@ pub struct Hub {
     /// Listeners, and sockets that are not upgraded.
     pub(super) sockets: TaskTracker,
     pub(super) stop_serving: CancellationToken,
+    /// Answers without an end: readers of events, who are to hear what is told last.
+    pub(super) stop_reading: CancellationToken,
 }
 
 impl Hub {

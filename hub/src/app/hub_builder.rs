@@ -146,6 +146,7 @@ impl HubBuilder {
         }
 
         let (sockets, stop_serving) = (TaskTracker::new(), CancellationToken::new());
+        let stop_reading = CancellationToken::new();
         let cluster_counts = move || {
             let mut counts = cluster_counts(&counters, events.as_deref());
             let help = "Results of sends forgotten before their time, so that a repeat would be sent";
@@ -162,7 +163,7 @@ impl HubBuilder {
             api_keys,
             cluster_counts: Arc::new(cluster_counts),
             event_readers: Arc::new(Semaphore::new(READERS)),
-            stopping: stop_serving.clone(),
+            stopping: stop_reading.clone(),
         });
         if let Some(((client, _), (api, _))) = listeners {
             let client = Server {
@@ -186,7 +187,7 @@ impl HubBuilder {
             sockets.spawn(client.run(stop_serving.clone()));
             sockets.spawn(api.run(stop_serving.clone()));
         }
-        Ok(Hub { service, directory, addresses, background, stop, sockets, stop_serving })
+        Ok(Hub { service, directory, addresses, background, stop, sockets, stop_serving, stop_reading })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Hub;
-use crate::routing::ports::NodeStatus;
+use crate::{http::events::READERS, routing::ports::NodeStatus};
 
 /// Longest wait for the registry to say whether there are other nodes.
 const ASK: Duration = Duration::from_secs(1);
@@ -11,8 +11,10 @@ const ASK: Duration = Duration::from_secs(1);
 const RESERVE: Duration = Duration::from_secs(4);
 /// Longest wait for tasks after the connections: leaving the cluster takes at most 2 s.
 const BACKGROUND: Duration = Duration::from_secs(3);
-/// Longest wait for HTTP requests that are being answered.
+/// Longest wait for HTTP requests that are being answered, when the end is to come soon.
 const SERVING: Duration = Duration::from_secs(1);
+/// The same where the grace leaves room: as long as a send takes that is told nothing else.
+const ANSWERS: Duration = Duration::from_secs(5);
 /// Between two looks at the connections that are left.
 const LOOK: Duration = Duration::from_millis(20);
 /// After the last connection the node still answers others for so long: they may believe for 2 s that a user is here, and
@@ -46,7 +48,8 @@ impl Hub {
         if connections > 0 && !at_once {
             tokio::time::sleep(LINGER.min(left(deadline))).await;
         }
-        self.stop_all(BACKGROUND.min(left(end)), SERVING.min(left(end))).await;
+        let answers = if at_once { SERVING } else { left(deadline).clamp(SERVING, ANSWERS) };
+        self.stop_all(BACKGROUND.min(left(end)), answers.min(left(end))).await;
     }
 
     /// Ends the node now: what is left is closed, and waited for less than a second. To be called when
@@ -83,19 +86,35 @@ impl Hub {
         }
     }
 
+    /// First the requests that are being answered, then the cluster: a send that met a node which has left it would reach
+    /// nobody elsewhere, however well others do.
     async fn stop_all(&self, background: Duration, serving: Duration) {
         self.service.edge.lifecycle.close();
+        self.stop_serving.cancel();
+        self.sockets.close();
+        let answered = async {
+            while self.sockets.len() > self.readers_of_events() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(serving, answered).await.is_err() {
+            tracing::debug!(sockets = self.sockets.len(), "http requests that go on without the cluster");
+        }
         self.stop.cancel();
         self.background.close();
         if tokio::time::timeout(background, self.background.wait()).await.is_err() {
             tracing::warn!(tasks = self.background.len(), "background tasks did not end in time");
         }
-        self.stop_serving.cancel();
-        self.sockets.close();
-        if tokio::time::timeout(serving, self.sockets.wait()).await.is_err() {
+        self.stop_reading.cancel();
+        if tokio::time::timeout(serving.min(SERVING), self.sockets.wait()).await.is_err() {
             tracing::debug!(sockets = self.sockets.len(), "http requests cut short");
         }
         tracing::info!("stopped");
+    }
+
+    /// Each has one socket.
+    fn readers_of_events(&self) -> usize {
+        READERS.saturating_sub(self.service.event_readers.available_permits())
     }
 }
 

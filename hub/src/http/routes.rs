@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
     routing::{any, delete, get, post, put},
 };
+use http::{HeaderValue, StatusCode, header};
 
 use super::{
     admin, chat_page, drain, events, groups, health, loopback_host, messages, metrics, nodes, openapi,
@@ -48,12 +52,27 @@ pub fn for_backends(service: &Arc<Service>) -> Router {
     finish(router, service)
 }
 
+/// Callers of a node that is being left get their answers, and are to ask another one next: a connection that they keep
+/// would be closed under their next request.
+async fn part(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let mut answer = next.run(request).await;
+    let lifecycle = &service.edge.lifecycle;
+    if !lifecycle.is_serving()
+        && !lifecycle.is_settling()
+        && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
 fn finish(router: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
     let router = router
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(service), part))
         .with_state(Arc::clone(service));
     if service.edge.settings.dev { router.layer(middleware::from_fn(loopback_host::guard)) } else { router }
 }

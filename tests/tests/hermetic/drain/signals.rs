@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
-use wsc_tests::{hub_fleet::HubFleet, ws_client::PATIENCE};
+use wsc_tests::{
+    api_client::{Answer, ApiClient},
+    hub_fleet::HubFleet,
+    ws_client::PATIENCE,
+};
 
 use super::leavers::{Leavers, drain, phase};
+use crate::failure_table::crowd::Crowd;
 
 /// How long a hub takes to leave the cluster and to stop, on a busy machine.
 const STOPS: Duration = Duration::from_secs(6);
@@ -124,5 +129,66 @@ async fn a_second_sigterm_closes_what_is_left_and_ends_it_at_once() -> Result<()
     let gone = leavers.are_gone(100, PATIENCE).await?;
     Leavers::were_sent_away(&gone, "drain", 1000)?;
     println!("100 connections: ended {took:?} after the second signal");
+    Ok(())
+}
+
+/// Sends to a user on another node, one message after the other, until there is no answer. Gives each content and answer.
+async fn send_until_it_is_gone(
+    api: ApiClient,
+    user: String,
+    name: usize,
+    stored: bool,
+) -> Vec<(String, Answer)> {
+    let mut answers = Vec::new();
+    loop {
+        let content = format!("{name} {}", answers.len());
+        let body = json!({"content": content, "options": {"store": stored}});
+        match api.post(&format!("/v1/users/{user}/messages"), &body).await {
+            Ok(answer) => answers.push((content, answer)),
+            Err(_) => return answers,
+        }
+        // A steady trickle, not a load test.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_answers_until_it_is_gone_is_as_true_as_before() -> Result<()> {
+    let mut fleet = HubFleet::start(2).await?;
+    let carol = Crowd::connect(&fleet.hubs[1], "carol", 1).await?;
+    let user = carol.0[0].user.clone();
+    let mut leaver = fleet.hubs[0].connect("leaver").await?;
+    assert_eq!(fleet.api(0)?.send(&user, "first").await?["status"], "delivered");
+    let mut backends = Vec::new();
+    for (name, stored) in [(0, false), (1, false), (2, true)] {
+        // Each has its own connection, which it keeps as long as the node lets it.
+        let api = fleet.api(0)?;
+        backends.push((stored, tokio::spawn(send_until_it_is_gone(api, user.clone(), name, stored))));
+    }
+    // Some of them are under way when the end begins.
+    fleet.user_has(0, &user, 1, PATIENCE).await?;
+    fleet.hubs[0].process().signal(Signal::TERM)?;
+    leaver.expect_close(1012, PATIENCE).await?;
+    let status = fleet.hubs[0].process().exit(PATIENCE).await?;
+    ensure!(status.success(), "{status}: {}", fleet.hubs[0].output());
+    let (mut live, mut kept, mut parted) = (0, 0, 0);
+    for (stored, backend) in backends {
+        for (content, answer) in backend.await? {
+            let result = answer.ok()?;
+            if stored {
+                ensure!(result["offset"].is_string(), "{content}: {result}");
+                kept += 1;
+            } else {
+                assert_eq!(result["status"], "delivered", "{content}: {result}");
+                live += 1;
+            }
+            parted += usize::from(answer.headers.get("connection").is_some_and(|value| value == "close"));
+            carol.each_got_once(&content, PATIENCE).await.with_context(|| result.to_string())?;
+        }
+    }
+    println!(
+        "{live} live and {kept} stored sends were answered, and came; {parted} were told to ask another node next"
+    );
+    assert!(live > 50 && kept > 20 && parted > 0, "{live}, {kept}, {parted}");
     Ok(())
 }

@@ -30,9 +30,9 @@ struct Heard {
 
 /// A client that stays and reads.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Its user.
-    pub(super) user: String,
+    pub(crate) user: String,
     heard: Arc<Mutex<Heard>>,
     reader: JoinHandle<()>,
 }
@@ -45,11 +45,11 @@ impl Drop for Member {
 
 /// Clients that stay.
 #[derive(Debug, Default)]
-pub(super) struct Crowd(pub(super) Vec<Member>);
+pub(crate) struct Crowd(pub(crate) Vec<Member>);
 
 impl Crowd {
     /// Connects `count` users `<name>-<number>` to one hub.
-    pub(super) async fn connect(hub: &HubProcess, name: &str, count: usize) -> Result<Self> {
+    pub(crate) async fn connect(hub: &HubProcess, name: &str, count: usize) -> Result<Self> {
         let mut members = Vec::new();
         for number in 0..count {
             let user = format!("{name}-{number}");
@@ -80,7 +80,7 @@ impl Crowd {
     }
 
     /// Users whose connection ended, and how.
-    pub(super) fn ended(&self) -> Vec<String> {
+    pub(crate) fn ended(&self) -> Vec<String> {
         let ended = self.0.iter().filter_map(|member| {
             let heard = member.heard.lock().unwrap_or_else(PoisonError::into_inner);
             heard.ended.as_ref().map(|end| format!("{}: {end}", member.user))
@@ -89,7 +89,7 @@ impl Crowd {
     }
 
     /// How often a content came to each client, in order.
-    pub(super) fn counts(&self, content: &str) -> Vec<usize> {
+    pub(crate) fn counts(&self, content: &str) -> Vec<usize> {
         let counts = self.0.iter().map(|member| {
             let heard = member.heard.lock().unwrap_or_else(PoisonError::into_inner);
             heard.contents.get(content).copied().unwrap_or(0)
@@ -98,7 +98,7 @@ impl Crowd {
     }
 
     /// How many frames came whose content begins like this, at all clients.
-    pub(super) fn beginning(&self, with: &str) -> usize {
+    pub(crate) fn beginning(&self, with: &str) -> usize {
         let counts = self.0.iter().map(|member| {
             let heard = member.heard.lock().unwrap_or_else(PoisonError::into_inner);
             heard
@@ -112,7 +112,7 @@ impl Crowd {
     }
 
     /// Waits until a content came to each client once, and no client got it twice.
-    pub(super) async fn each_got_once(&self, content: &str, within: Duration) -> Result<()> {
+    pub(crate) async fn each_got_once(&self, content: &str, within: Duration) -> Result<()> {
         eventually(&format!("each of {} clients gets {content:?}", self.0.len()), within, async || {
             let counts = self.counts(content);
             ensure!(counts.iter().all(|count| *count <= 1), "{content:?} came twice: {counts:?}");
@@ -124,25 +124,25 @@ impl Crowd {
 
 /// What clients that come and go found.
 #[derive(Debug, Default)]
-pub(super) struct Visits {
+pub(crate) struct Visits {
     /// Connected, got the answer to a ping, and left with an answered close.
-    pub(super) good: usize,
+    pub(crate) good: usize,
     /// The longest visit.
-    pub(super) longest: Duration,
+    pub(crate) longest: Duration,
     /// What went wrong in the others.
-    pub(super) bad: Vec<String>,
+    pub(crate) bad: Vec<String>,
 }
 
 /// Clients that come and go at one hub, one after the other.
 #[derive(Debug)]
-pub(super) struct Visitors {
+pub(crate) struct Visitors {
     stop: CancellationToken,
     visits: JoinHandle<Visits>,
 }
 
 impl Visitors {
     /// Starts; each visitor is a user of its own.
-    pub(super) fn start(address: SocketAddr, name: &'static str) -> Self {
+    pub(crate) fn start(address: SocketAddr, name: &'static str) -> Self {
         let stop = CancellationToken::new();
         let told = stop.clone();
         let visits = tokio::spawn(async move {
@@ -166,7 +166,7 @@ impl Visitors {
     }
 
     /// Ends after the visit that is under way.
-    pub(super) async fn finish(self) -> Result<Visits> {
+    pub(crate) async fn finish(self) -> Result<Visits> {
         self.stop.cancel();
         at_most("the last visit ends", Duration::from_secs(30), self.visits)
             .await?
