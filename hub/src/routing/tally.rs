@@ -85,16 +85,22 @@ impl SendTally {
     #[must_use]
     pub fn to_ask(&self, targets: &[NodeInstance]) -> Vec<(NodeInstance, Option<u64>)> {
         let silent = self.others.iter().filter(|asked| asked.outcome == Outcome::Silent);
-        let again = silent.map(|asked| (asked.target.clone(), Some(asked.number)));
-        let known = |target: &NodeInstance| self.others.iter().any(|asked| asked.target == *target);
+        let again = silent.map(|asked| {
+            // A process that began another life meanwhile still knows what it was asked before.
+            let now = targets.iter().find(|target| is_same_process(target, &asked.target));
+            (now.unwrap_or(&asked.target).clone(), Some(asked.number))
+        });
+        let known =
+            |target: &NodeInstance| self.others.iter().any(|asked| is_same_process(&asked.target, target));
         let fresh = targets.iter().filter(|target| !known(target)).map(|target| (target.clone(), None));
         again.chain(fresh).collect()
     }
 
     /// Notes what another node did. One that was silent may have delivered: only its own word changes that.
     pub fn note(&mut self, target: NodeInstance, number: u64, outcome: Outcome) {
-        match self.others.iter_mut().find(|asked| asked.target == target) {
+        match self.others.iter_mut().find(|asked| is_same_process(&asked.target, &target)) {
             Some(asked) => {
+                asked.target = target;
                 let open = asked.outcome == Outcome::Silent;
                 if !(open && matches!(outcome, Outcome::Gone | Outcome::NotSent(..))) {
                     asked.outcome = outcome;
@@ -147,7 +153,7 @@ impl SendTally {
         let reached = |outcome: &Outcome| matches!(outcome, Outcome::Reached(_));
         let own = self.own.as_ref().is_some_and(reached) && !other.own.as_ref().is_some_and(reached);
         let has = |target: &NodeInstance| {
-            other.others.iter().any(|asked| asked.target == *target && reached(&asked.outcome))
+            other.others.iter().any(|asked| is_same_process(&asked.target, target) && reached(&asked.outcome))
         };
         own || self.others.iter().any(|asked| reached(&asked.outcome) && !has(&asked.target))
     }
@@ -214,6 +220,12 @@ impl SendTally {
         };
         Conclusion { status, connections, error }
     }
+}
+
+/// Whether two instances are lives of one process: it has the same connections in both, and remembers in the later one what
+/// came in the earlier.
+fn is_same_process(a: &NodeInstance, b: &NodeInstance) -> bool {
+    a.node == b.node && a.incarnation.start_id() == b.incarnation.start_id()
 }
 
 #[cfg(test)]
@@ -288,6 +300,18 @@ mod tests {
         let expected = [(node(1), Some(1)), (node(2), None), (node(3), None), (node(4), None)];
         assert_eq!(asked, expected);
         assert_eq!(tally.to_ask(&[]), [(node(1), Some(1))], "also when the user has left it");
+    }
+
+    #[test]
+    fn a_process_in_its_next_life_is_asked_by_the_same_number_and_not_at_all_when_it_has_it() {
+        let mut tally = tally(None, &[Reached(1), Silent, Silent]);
+        tally.begin_try();
+        let next: [NodeInstance; 3] = ["n0#k.2", "n1#k.2", "n2#other.1"].map(|text| text.parse().unwrap());
+        let asked = tally.to_ask(&next);
+        let expected = [(next[1].clone(), Some(1)), (node(2), Some(2)), (next[2].clone(), None)];
+        assert_eq!(asked, expected, "another process knows nothing of it");
+        tally.note(next[1].clone(), 1, Reached(1));
+        assert_eq!(tally.to_ask(&next[..2]), [(node(2), Some(2))]);
     }
 
     #[test]
