@@ -26,6 +26,7 @@ mod ear;
 mod event_ring;
 mod event_stream;
 mod group_directory;
+mod inbox_entries;
 mod inbox_scripts;
 mod key_space;
 mod lease_view;

@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
+use redis::{Pipeline, ScriptInvocation, Value};
 
 use super::{
+    inbox_entries::{StoredEntry, stored_entries},
     inbox_scripts,
     key_space::KeySpace,
     lease_view::LeaseView,
@@ -45,7 +47,8 @@ pub(super) struct RedisInbox {
 }
 
 type StoreAnswer = (u8, String, String, String, String, u64, Vec<String>);
-type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
+/// What [`inbox_scripts::BEGIN`] answers: epoch, last, start, now in ms.
+type Head = (String, String, String, u64);
 
 impl RedisInbox {
     pub(super) fn new(
@@ -101,31 +104,19 @@ impl RedisInbox {
         device: Option<&ClientId>,
         wish: PageWish,
     ) -> Result<Page, DirectoryError> {
-        let inbox = self.keys.inbox(user);
-        let mut script = inbox_scripts::BEGIN.key(&inbox);
-        script.key(self.keys.inbox_meta(user));
-        let (epoch, id) =
-            wish.after.map_or_else(Default::default, |after| (after.epoch.to_string(), after.id.to_string()));
-        script.arg(field(device.filter(|_| wish.from_cursor))).arg(epoch).arg(id);
-        script.arg(new_epoch()).arg(self.meta_life());
-        let (epoch, last, start, now): (String, String, String, u64) = self.link.script(&script).await?;
-        if epoch.is_empty() {
-            return Ok(Page::of_nobody());
+        if let Some(after) = wish.after.filter(|_| !wish.from_cursor)
+            && let Some(page) = self.read_on(user, after, wish).await?
+        {
+            return Ok(page);
         }
-        let mut page = Page {
-            epoch: Some(epoch.parse().map_err(strange)?),
-            last: last.parse().map_err(strange)?,
-            start: start.parse().map_err(strange)?,
-            entries: Vec::new(),
-            more: false,
-        };
+        let begin = self.begin(user, device.filter(|_| wish.from_cursor), wish.after);
+        let head: Head = self.link.script(&begin).await?;
+        let Some((mut page, now)) = self.page(&head)? else { return Ok(Page::of_nobody()) };
         if page.start < page.last {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("XRANGE").arg(&inbox).arg(format!("({start}")).arg("+");
-            pipeline.arg("COUNT").arg(wish.entries.min(READ_AT_ONCE).saturating_add(1));
-            pipeline.cmd("HGET").arg(self.keys.inbox_meta(user)).arg("epoch");
-            let (entries, still): (Entries, Option<String>) = self.link.pipeline(&pipeline).await?;
-            if still.as_deref() != Some(epoch.as_str()) {
+            self.range(&mut pipeline, user, page.start, wish);
+            let (entries, still): (Value, Option<String>) = self.link.pipeline(&pipeline).await?;
+            if still.as_deref() != Some(head.0.as_str()) {
                 let why = "other: the inbox began a new life while it was read";
                 return Err(DirectoryError::Unavailable(why.to_owned()));
             }
@@ -134,31 +125,76 @@ impl RedisInbox {
         Ok(page)
     }
 
+    /// The same where it is known what comes next, as after each page but the first: with one question. None: the inbox is
+    /// not as it was, or the script is not known to Redis any more.
+    async fn read_on(
+        &self,
+        user: &UserId,
+        after: Offset,
+        wish: PageWish,
+    ) -> Result<Option<Page>, DirectoryError> {
+        let mut pipeline = redis::pipe();
+        pipeline.invoke_script(&self.begin(user, None, Some(after)));
+        self.range(&mut pipeline, user, after.id, wish);
+        let answer: Result<(Head, Value, Option<String>), _> = self.link.pipeline(&pipeline).await;
+        // Whatever it is, the longer way finds it too, and says it.
+        let Ok((head, entries, still)) = answer else { return Ok(None) };
+        let Some((mut page, now)) = self.page(&head)? else { return Ok(None) };
+        if page.epoch != Some(after.epoch)
+            || page.start != after.id
+            || still.as_deref() != Some(head.0.as_str())
+        {
+            return Ok(None);
+        }
+        self.fill(&mut page, entries, wish, now).map_err(strange)?;
+        Ok(Some(page))
+    }
+
+    fn begin(&self, user: &UserId, device: Option<&ClientId>, after: Option<Offset>) -> ScriptInvocation<'_> {
+        let mut script = inbox_scripts::BEGIN.key(self.keys.inbox(user));
+        script.key(self.keys.inbox_meta(user));
+        let (epoch, id) =
+            after.map_or_else(Default::default, |after| (after.epoch.to_string(), after.id.to_string()));
+        script.arg(field(device)).arg(epoch).arg(id).arg(new_epoch()).arg(self.meta_life());
+        script
+    }
+
+    /// Asks for the entries behind `start`, and then for the life of the inbox that they are of.
+    fn range(&self, pipeline: &mut Pipeline, user: &UserId, start: EntryId, wish: PageWish) {
+        pipeline.cmd("XRANGE").arg(self.keys.inbox(user)).arg(format!("({start}")).arg("+");
+        pipeline.arg("COUNT").arg(wish.entries.min(READ_AT_ONCE).saturating_add(1));
+        pipeline.cmd("HGET").arg(self.keys.inbox_meta(user)).arg("epoch");
+    }
+
+    /// A page without its entries, and the time of Redis in ms; none when the user has no inbox.
+    fn page(&self, (epoch, last, start, now): &Head) -> Result<Option<(Page, u64)>, DirectoryError> {
+        if epoch.is_empty() {
+            return Ok(None);
+        }
+        let page = Page {
+            epoch: Some(epoch.parse().map_err(strange)?),
+            last: last.parse().map_err(strange)?,
+            start: start.parse().map_err(strange)?,
+            entries: Vec::new(),
+            more: false,
+        };
+        Ok(Some((page, *now)))
+    }
+
     /// Takes what was read into the page, as far as it may go.
-    fn fill(&self, page: &mut Page, entries: Entries, wish: PageWish, now: u64) -> Result<(), BadOffset> {
+    fn fill(&self, page: &mut Page, entries: Value, wish: PageWish, now: u64) -> Result<(), BadOffset> {
         let Some(epoch) = page.epoch else { return Ok(()) };
         let most = wish.entries.min(READ_AT_ONCE);
         let oldest = now.saturating_sub(millis(self.limits.ttl));
         let mut bytes = 0usize;
-        for (id, fields) in entries {
-            let (mut kept, mut prev, mut until) = (Vec::new(), EntryId::START, u64::MAX);
-            for (name, value) in fields {
-                let text = || std::str::from_utf8(&value).map_err(|_| BadOffset);
-                match name.as_str() {
-                    "p" => prev = text()?.parse()?,
-                    "x" => until = text()?.parse().map_err(|_| BadOffset)?,
-                    "f" => kept = value,
-                    _ => {}
-                }
-            }
-            bytes = bytes.saturating_add(kept.len());
+        for StoredEntry { id, prev, until, frame } in stored_entries(entries)? {
+            bytes = bytes.saturating_add(frame.len());
             if page.entries.len() >= most || (!page.entries.is_empty() && bytes > wish.bytes) {
                 page.more = true;
                 break;
             }
-            let id: EntryId = id.parse()?;
             let over = until <= now || id.ms < oldest;
-            let frame = if over { None } else { with_offset(&kept, Offset { epoch, id }) };
+            let frame = if over { None } else { with_offset(&frame, Offset { epoch, id }) };
             page.entries.push(PageEntry { id, prev, frame });
         }
         Ok(())
