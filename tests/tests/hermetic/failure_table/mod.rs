@@ -3,6 +3,7 @@
 //! | row | shown by |
 //! |---|---|
 //! | Redis away | `redis_loss::without_redis_connections_stay_and_same_node_sends_work`, `redis_loss::a_redis_that_hangs_holds_no_send_beyond_its_time`, `redis_loss::a_client_that_leaves_while_redis_is_away_is_forgotten_after_it_returns`, `redis_faults::*`, `away::redis_away_for_longer_than_the_lease_closes_nobody_and_all_is_registered_again`, `away::redis_that_hangs_for_longer_than_the_lease_and_keeps_its_data_has_no_user_reaped` |
+//! | one primary of a Redis Cluster away | `shard_death::*`, `redis_forms::what_is_confirmed_while_a_shard_of_a_redis_cluster_fails_over_was_received` |
 //! | Redis flushed or replaced | `redis_loss::a_flushed_redis_is_filled_again_and_nobody_is_disconnected` |
 //! | node killed | `node_death::a_killed_nodes_users_are_offline_in_time_and_no_send_meanwhile_is_called_delivered`, `crash::*` |
 //! | node paused, resumed | `node_death::a_node_that_slept_longer_than_its_lease_drops_what_it_buffered_and_is_no_ghost` |
@@ -14,5 +15,6 @@
 mod away;
 mod bad_bytes;
 mod bounds;
-mod crowd;
+pub(crate) mod crowd;
 mod node_death;
+mod shard_death;
