@@ -9,7 +9,7 @@
 //! - [`load`]: what `wsc-bench` measures with.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
 //! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`inbox_place`], [`api_client`], [`event_reader`], [`scrape`], [`schemathesis`],
-//!   [`tokens`], [`traffic`]: what talks to it.
+//!   [`tokens`], [`traffic`], [`returning_load`]: what talks to it.
 
 pub mod api_client;
 pub mod child_process;
@@ -27,6 +27,7 @@ pub mod reconnecting_client;
 pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;
+pub mod returning_load;
 pub mod rust_source;
 pub mod schemathesis;
 pub mod scrape;

@@ -2,6 +2,7 @@
 //! images and the operator; with `CONTEXT` it works on a cluster that exists.
 
 mod clients;
+mod disruption;
 mod helm;
 mod hot_settings;
 mod redis;

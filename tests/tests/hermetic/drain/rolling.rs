@@ -1,7 +1,6 @@
 //! Every node is restarted, or killed in the middle of its drain, while messages are sent to clients that come back.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -10,27 +9,21 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt;
 use rustix::process::Signal;
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
 use wsc_tests::{
     api_client::ApiClient,
     hub_fleet::{API_KEY, HubFleet},
     hub_process::{HubOptions, HubProcess},
-    reconnecting_client::{Event, ReconnectingClient},
+    returning_load::{Open, PickApi, ReturningClients, SteadySends, Verdict, user},
     wait::{Look, eventually},
     ws_client::{WsClient, WsRequest},
 };
 
 use super::leavers::drain;
 
-/// Between two handfuls of sends.
-const TICK: Duration = Duration::from_millis(10);
 /// How long a load balancer needs to see that a node drains; shorter than the node settles.
 const BALANCER: Duration = Duration::from_millis(300);
 const SETTLE: &str = "600ms";
-/// Until all clients are there, or back, on a busy machine.
-const BACK: Duration = Duration::from_secs(60);
 
 /// Where clients and backends are sent: the nodes that a load balancer believes to be well.
 #[derive(Debug, Clone, Default)]
@@ -51,164 +44,26 @@ impl Balancer {
         let backends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (!backends.is_empty()).then(|| backends[rand::random_range(0..backends.len())].clone())
     }
-}
 
-/// Clients that come back by themselves.
-struct Clients(Vec<ReconnectingClient>);
-
-impl Clients {
-    async fn start(count: usize, balancer: &Balancer) -> Result<Self> {
-        let mut clients = Vec::new();
-        for number in 0..count {
-            let (balancer, request) = (balancer.clone(), WsRequest::user(&user(number)));
-            clients.push(ReconnectingClient::start(Box::new(move || {
-                let (balancer, request) = (balancer.clone(), request.clone());
-                async move {
-                    let (address, _) = balancer.pick().context("no node is there")?;
-                    WsClient::upgrade(address, &request).await
-                }
-                .boxed()
-            })));
-            // Not a load test of the harness.
-            if number % 50 == 49 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    /// How clients connect through it.
+    fn open(&self) -> Open {
+        let balancer = self.clone();
+        Arc::new(move |number, offset: Option<String>| {
+            let balancer = balancer.clone();
+            async move {
+                let (address, _) = balancer.pick().context("no node is there")?;
+                let offset = offset.map_or_else(String::new, |offset| format!("&offset={offset}"));
+                let target = format!("/ws?user_id={}&client_id=phone{offset}", user(number));
+                WsClient::upgrade(address, &WsRequest::new(&target)).await
             }
-        }
-        let clients = Self(clients);
-        clients.all_connected().await?;
-        Ok(clients)
-    }
-
-    async fn all_connected(&self) -> Result<()> {
-        eventually("all clients are connected", BACK, async || {
-            let missing = self.0.iter().filter(|client| client.node().is_none()).count();
-            Ok(Look::when(missing == 0, (), format!("{missing} are not")))
+            .boxed()
         })
-        .await
     }
 
-    /// How often each content came to each client, and the end of what went wrong with connections.
-    fn received(&self) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
-        let (mut contents, mut ends) = (BTreeMap::new(), BTreeMap::<String, usize>::new());
-        for (number, client) in self.0.iter().enumerate() {
-            for event in client.events() {
-                match event {
-                    Event::Frame(frame) if frame["message_type"] == "text" => {
-                        let content = frame["content"].as_str().unwrap_or_default();
-                        *contents.entry(format!("{} {content}", user(number))).or_default() += 1;
-                    }
-                    Event::Lost(code) => *ends.entry(format!("{code:?}")).or_default() += 1,
-                    Event::Failed(why) => {
-                        let why = why.split(':').next().unwrap_or_default().to_owned();
-                        *ends.entry(why).or_default() += 1;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        (contents, ends)
-    }
-}
-
-fn user(number: usize) -> String {
-    format!("roller-{number}")
-}
-
-/// Sends of a backend, and what was said of each.
-struct Sends {
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<Vec<(String, Value, Duration)>>,
-}
-
-impl Sends {
-    /// Sends to random users, so many per second, with `wait: delivered`.
-    fn start(clients: usize, per_second: usize, balancer: &Balancer) -> Self {
-        let stop = CancellationToken::new();
-        let (stopped, balancer) = (stop.clone(), balancer.clone());
-        let task = tokio::spawn(async move {
-            let (began, mut sent, mut answers) = (Instant::now(), 0usize, Vec::new());
-            let mut sending = JoinSet::new();
-            let mut tick = tokio::time::interval(TICK);
-            while !stopped.is_cancelled() {
-                tick.tick().await;
-                let due = usize::try_from(began.elapsed().as_millis()).unwrap_or(0) * per_second / 1000;
-                while sent < due {
-                    let (user, content) = (user(rand::random_range(0..clients)), format!("m{sent}"));
-                    let balancer = balancer.clone();
-                    sending.spawn(async move {
-                        let began = Instant::now();
-                        let answer = match balancer.pick() {
-                            Some((_, api)) => {
-                                let body = json!({"content": content, "message_id": content});
-                                let path = format!("/v1/users/{user}/messages");
-                                api.post(&path, &body).await.and_then(|answer| answer.ok())
-                            }
-                            None => Err(anyhow::anyhow!("no node is there")),
-                        };
-                        let answer = answer.unwrap_or_else(
-                            |error| json!({"status": "no answer", "error": format!("{error:#}")}),
-                        );
-                        (format!("{user} {content}"), answer, began.elapsed())
-                    });
-                    sent += 1;
-                }
-                while let Some(Ok(answer)) = sending.try_join_next() {
-                    answers.push(answer);
-                }
-            }
-            while let Some(Ok(answer)) = sending.join_next().await {
-                answers.push(answer);
-            }
-            answers
-        });
-        Self { stop, task }
-    }
-
-    async fn finish(self) -> Result<Vec<(String, Value, Duration)>> {
-        self.stop.cancel();
-        self.task.await.context("the sender panicked")
-    }
-}
-
-/// What the answers and the clients say together.
-#[derive(Debug, Default)]
-struct Verdict {
-    sent: usize,
-    statuses: BTreeMap<String, usize>,
-    /// Called delivered, and no client has it.
-    lost: Vec<String>,
-    /// Not called delivered, and a client has it.
-    denied: Vec<String>,
-    twice: usize,
-    waited: usize,
-    p50: Duration,
-    p99: Duration,
-    longest: Duration,
-}
-
-impl Verdict {
-    fn of(answers: &[(String, Value, Duration)], received: &BTreeMap<String, usize>) -> Self {
-        let mut verdict = Self { sent: answers.len(), ..Self::default() };
-        let mut took: Vec<Duration> = Vec::with_capacity(answers.len());
-        for (message, answer, after) in answers {
-            let status = answer["status"].as_str().unwrap_or("?");
-            *verdict.statuses.entry(status.to_owned()).or_default() += 1;
-            let came = received.get(message).copied().unwrap_or(0);
-            verdict.twice += usize::from(came > 1);
-            if status == "delivered" && came == 0 {
-                verdict.lost.push(format!("{message}: {answer}"));
-            }
-            if matches!(status, "offline" | "failed") && came > 0 {
-                verdict.denied.push(format!("{message}: {answer}"));
-            }
-            verdict.waited += usize::from(*after > Duration::from_millis(50));
-            took.push(*after);
-        }
-        took.sort_unstable();
-        let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or_default();
-        (verdict.p50, verdict.p99) = (at(50), at(99));
-        verdict.longest = took.last().copied().unwrap_or_default();
-        verdict
+    /// How a backend sends through it.
+    fn api(&self) -> PickApi {
+        let balancer = self.clone();
+        Arc::new(move || balancer.pick().map(|(_, api)| api))
     }
 }
 
@@ -224,15 +79,16 @@ fn options(options: HubOptions) -> HubOptions {
         .set("WSC_LOG", "info")
 }
 
-/// `WSC_ROLL_CLIENTS` and `WSC_ROLL_SENDS` (per second) make it larger.
+/// `WSC_ROLL_CLIENTS`, `WSC_ROLL_SENDS` and `WSC_ROLL_STORES` (each per second) make it larger.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_loses_nothing_and_reports_nothing_wrongly() -> Result<()> {
-    let (count, per_second) = (scale("WSC_ROLL_CLIENTS", 300), scale("WSC_ROLL_SENDS", 300));
+    let count = scale("WSC_ROLL_CLIENTS", 300);
+    let (live, stored) = (scale("WSC_ROLL_SENDS", 250), scale("WSC_ROLL_STORES", 50));
     let mut fleet = HubFleet::start_with(3, options).await?;
     let balancer = Balancer::default();
     fleet.hubs.iter().try_for_each(|hub| balancer.add(hub))?;
-    let clients = Clients::start(count, &balancer).await?;
-    let sends = Sends::start(count, per_second, &balancer);
+    let clients = ReturningClients::start(count, &balancer.open()).await?;
+    let sends = SteadySends::start(count, live, stored, balancer.api());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     for number in 0..fleet.hubs.len() {
@@ -249,53 +105,32 @@ async fn a_rolling_restart_loses_nothing_and_reports_nothing_wrongly() -> Result
     let rolled = began.elapsed();
     clients.all_connected().await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let answers = sends.finish().await?;
-    // The answer to a send may overtake its frame on the way to the client.
-    let verdict = eventually("all that was delivered has come", Duration::from_secs(10), async || {
-        let verdict = Verdict::of(&answers, &clients.received().0);
-        Ok(Look::when(verdict.lost.is_empty(), verdict, "some are missing"))
-    })
-    .await
-    .unwrap_or_else(|_| Verdict::of(&answers, &clients.received().0));
-    let moved: usize = clients.0.iter().map(|client| client.connects() - 1).sum();
-    let not_delivered: Vec<_> =
-        answers.iter().filter(|(_, answer, _)| answer["status"] != "delivered").take(5).collect();
+    let verdict = Verdict::of(&sends.finish().await?, &clients).await;
     println!(
-        "{count} clients, {} sends at {per_second}/s, three nodes restarted in {rolled:.1?}, {moved} reconnects, ends {:?}: {:?}, \
-         lost {}, denied {}, twice {}, took p50 {:?} p99 {:?} longest {:?}, {} over 50 ms; not delivered: {not_delivered:?}",
-        verdict.sent,
-        clients.received().1,
-        verdict.statuses,
-        verdict.lost.len(),
-        verdict.denied.len(),
-        verdict.twice,
-        verdict.p50,
-        verdict.p99,
-        verdict.longest,
-        verdict.waited,
+        "{count} clients, {live} live and {stored} stored sends a second, three nodes restarted in {rolled:.1?}, {} reconnects, ends {:?}: {verdict}",
+        clients.reconnects(),
+        clients.ends(),
     );
-    assert!(moved >= count, "everybody moved at least once: {moved}");
-    assert_eq!(verdict.lost, Vec::<String>::new());
-    assert_eq!(verdict.denied, Vec::<String>::new());
-    assert_eq!(verdict.statuses.keys().collect::<Vec<_>>(), ["delivered"], "{not_delivered:?}");
+    assert!(clients.reconnects() >= count, "everybody moved at least once: {}", clients.reconnects());
+    verdict.keeps_every_promise();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_in_the_middle_of_its_drain_never_calls_delivered_what_was_not() -> Result<()> {
-    let (count, per_second) = (200, 200);
+    let (count, live, stored) = (200, 160, 40);
     let mut fleet = HubFleet::start_with(2, options).await?;
     let balancer = Balancer::default();
     balancer.add(&fleet.hubs[0])?;
-    let clients = Clients::start(count, &balancer).await?;
+    let clients = ReturningClients::start(count, &balancer.open()).await?;
     balancer.add(&fleet.hubs[1])?;
     let first = fleet.hubs[0].client;
-    let sends = Sends::start(count, per_second, &balancer);
+    let sends = SteadySends::start(count, live, stored, balancer.api());
     drain(&fleet.hubs[0], json!({"id": "d1", "rate_per_second": 40})).await?;
     tokio::time::sleep(BALANCER).await;
     balancer.remove(first);
     let before = eventually("half of them moved", Duration::from_secs(20), async || {
-        let moved = clients.0.iter().filter(|client| client.connects() > 1).count();
+        let moved = clients.moved();
         Ok(Look::when(moved >= count / 2, moved, moved))
     })
     .await?;
@@ -303,24 +138,16 @@ async fn a_node_killed_in_the_middle_of_its_drain_never_calls_delivered_what_was
     clients.all_connected().await?;
     // Past the lease of the dead node.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let answers = sends.finish().await?;
-    let verdict = eventually("all that was delivered has come", Duration::from_secs(10), async || {
-        let verdict = Verdict::of(&answers, &clients.received().0);
-        Ok(Look::when(verdict.lost.is_empty(), verdict, "some are missing"))
-    })
-    .await
-    .unwrap_or_else(|_| Verdict::of(&answers, &clients.received().0));
-    println!(
-        "killed after {before} of {count} had moved: {} sends, {:?}, called delivered and lost {}, called undelivered and received {}, \
-         twice {}, ends {:?}",
-        verdict.sent,
-        verdict.statuses,
-        verdict.lost.len(),
-        verdict.denied.len(),
-        verdict.twice,
-        clients.received().1
-    );
+    let verdict = Verdict::of(&sends.finish().await?, &clients).await;
+    println!("killed after {before} of {count} had moved: {verdict}; ends {:?}", clients.ends());
     assert_eq!(verdict.lost, Vec::<String>::new());
-    assert!(verdict.statuses.get("delivered").is_some_and(|delivered| *delivered > verdict.sent / 2));
+    assert_eq!(verdict.stored_lost, Vec::<String>::new());
+    assert_eq!(verdict.stored_doubled, 0);
+    assert!(verdict.live_statuses.get("delivered").is_some_and(|delivered| *delivered > verdict.live / 2));
+    assert!(
+        verdict.stored > 0 && verdict.not_stored.len() < verdict.stored / 2,
+        "{:?}",
+        verdict.stored_statuses
+    );
     Ok(())
 }
