@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use wsc_tests::load::{
     across, batches,
     course::{Course, LOAD_CORE, SERVER_CORE, say},
-    cpu, fan_out, idle_memory, low_rate, raw_server, sends, stores,
+    cpu, drains, fan_out, idle_memory, low_rate, raw_server, refill, sends, stores,
     swarm::allow_open_files,
     system_calls,
 };
@@ -34,7 +34,7 @@ enum What {
         /// Idle connections.
         #[arg(long, default_value_t = 5000)]
         idle: usize,
-        /// Only what begins with this: fan-out, sends, batches, across, low-rate, stores, calls, idle.
+        /// Only what begins with this: fan-out, sends, batches, across, low-rate, stores, drains, refill, calls, idle.
         #[arg(long, default_value = "")]
         only: String,
     },
@@ -68,13 +68,15 @@ fn run(course: &Course, idle: usize, only: &str) -> Result<()> {
     ))?;
     cpu::pin(LOAD_CORE)?;
     type Measurement = fn(&Course) -> Result<()>;
-    let measurements: [(&str, Measurement); 7] = [
+    let measurements: [(&str, Measurement); 9] = [
         ("fan-out", fan_out::run),
         ("sends", sends::run),
         ("batches", batches::run),
         ("across", across::run),
         ("low-rate", low_rate::run),
         ("stores", stores::run),
+        ("drains", drains::run),
+        ("refill", refill::run),
         ("calls", system_calls::run),
     ];
     for (name, measure) in measurements {

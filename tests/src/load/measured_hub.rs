@@ -8,8 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::http_posts::HttpPosts;
 use crate::program;
 
 /// The API key of a hub with `--dev`.
@@ -66,6 +68,56 @@ impl MeasuredHub {
             }
             ensure!(begin.elapsed() < START, "not healthy: {answer}");
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// One request to its API, which must be answered with 200.
+    ///
+    /// # Errors
+    /// When it is not, with the answer.
+    pub fn post(&self, path: &str, body: &str) -> Result<()> {
+        let mut socket = TcpStream::connect(self.api)?;
+        socket.set_read_timeout(Some(START))?;
+        socket.write_all(&HttpPosts::request(path, KEY, body))?;
+        let mut answer = [0; 4096];
+        let read = socket.read(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        Ok(())
+    }
+
+    /// A number at its `/metrics`.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn metric(&self, name: &str) -> Result<u64> {
+        let mut socket = TcpStream::connect(self.api)?;
+        socket.set_read_timeout(Some(START))?;
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.with_context(|| format!("no metric {name}"))
+    }
+
+    /// Tells it to end, and waits until it has, so that another may have its name at once.
+    ///
+    /// # Errors
+    /// When it does not end well, or not in time.
+    pub fn end(mut self) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, Signal::TERM)?;
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "the hub ended with {status}");
+                return Ok(());
+            }
+            ensure!(begin.elapsed() < START, "the hub does not end");
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -18,10 +18,11 @@ const START: Duration = Duration::from_secs(10);
 /// A Redis. Dropping it kills it and removes what it kept.
 #[derive(Debug)]
 pub struct MeasuredRedis {
-    child: Child,
+    child: Option<Child>,
     /// Where it listens.
     pub address: SocketAddr,
-    _folder: ScratchDir,
+    arguments: Vec<String>,
+    folder: ScratchDir,
 }
 
 impl MeasuredRedis {
@@ -40,21 +41,85 @@ impl MeasuredRedis {
     pub fn start_with(arguments: &[&str]) -> Result<Self> {
         let folder = ScratchDir::new("measured-redis")?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut redis = Self { child: None, address, arguments, folder };
+        redis.run()?;
+        Ok(redis)
+    }
+
+    /// Starts it again at the same place after [`MeasuredRedis::kill`]. One that keeps nothing is empty then.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub fn run(&mut self) -> Result<()> {
         let mut command = Command::new(program::installed("redis-server", "redis-server")?);
-        command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
-        command.args(["--save", "", "--daemonize", "no"]).args(arguments).current_dir(folder.path());
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("cannot start redis-server")?;
-        let redis = Self { child, address, _folder: folder };
+        command.args(["--bind", "127.0.0.1", "--port", &self.address.port().to_string()]);
+        command.args(["--save", "", "--daemonize", "no"]).args(&self.arguments);
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        self.child = Some(command.spawn().context("cannot start redis-server")?);
         let begin = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        while TcpStream::connect(self.address).is_err() {
             ensure!(begin.elapsed() < START, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(redis)
+        Ok(())
+    }
+
+    /// Ends it at once, as a crash would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("redis-server does not run")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// How many keys it has that match a glob pattern. It does nothing else meanwhile.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn keys(&self, pattern: &str) -> Result<u64> {
+        let mut socket = TcpStream::connect(self.address)?;
+        let count = b"return #redis.call('KEYS', ARGV[1])";
+        socket.write_all(&command(&[b"EVAL", count, b"0", pattern.as_bytes()]))?;
+        let mut answer = [0; 64];
+        let read = socket.read(&mut answer)?;
+        let text = String::from_utf8_lossy(&answer[..read]);
+        text.trim()
+            .strip_prefix(':')
+            .and_then(|keys| keys.parse().ok())
+            .with_context(|| format!("redis answered {text}"))
+    }
+
+    /// Waits until it does not write its log anew: that takes a processor, after many writes at once.
+    ///
+    /// # Errors
+    /// After `within`, or when Redis ends the connection.
+    pub fn log_is_settled(&self, within: Duration) -> Result<()> {
+        let mut socket = TcpStream::connect(self.address)?;
+        let begin = Instant::now();
+        let mut answer = vec![0; 16 * 1024];
+        loop {
+            socket.write_all(&command(&[b"INFO", b"persistence"]))?;
+            let mut have = 0;
+            // The last line of the answer is a line break of its own.
+            while !answer[..have].ends_with(b"\r\n\r\n") {
+                let read = socket.read(&mut answer[have..])?;
+                ensure!(read > 0, "redis says nothing of its log");
+                have += read;
+            }
+            let text = String::from_utf8_lossy(&answer[..have]);
+            if ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1"]
+                .iter()
+                .all(|word| !text.contains(word))
+            {
+                return Ok(());
+            }
+            ensure!(begin.elapsed() < within, "redis writes its log anew for too long");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What a hub is told of it.
@@ -63,10 +128,10 @@ impl MeasuredRedis {
         format!("redis://{}", self.address)
     }
 
-    /// Its process.
+    /// Its process; 0 while it does not run.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().map_or(0, Child::id)
     }
 
     /// `count` times PUBLISH of [`PAYLOAD`] bytes to `channel` by `redis-benchmark` on 50 connections, `pipelined` at
@@ -169,7 +234,6 @@ impl RawPublish {
 impl Drop for MeasuredRedis {
     fn drop(&mut self) {
         // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        drop(self.kill());
     }
 }

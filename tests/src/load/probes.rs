@@ -34,12 +34,20 @@ impl Probes {
     /// # Errors
     /// When a connection is refused.
     pub fn connect(client: SocketAddr, api: SocketAddr, every: Duration) -> Result<Self> {
+        Self::connect_as("probe", client, api, every)
+    }
+
+    /// The same with a receiver of one's own name.
+    ///
+    /// # Errors
+    /// When a connection is refused.
+    pub fn connect_as(user: &str, client: SocketAddr, api: SocketAddr, every: Duration) -> Result<Self> {
         let mut swarm = Swarm::new()?;
-        swarm.connect(client, "probe")?;
+        swarm.connect(client, user)?;
         Ok(Self {
             posts: HttpPosts::connect(api, CONNECTIONS)?,
             client: swarm,
-            request: vec![HttpPosts::request("/v1/users/probe/messages", KEY, &body("none"))],
+            request: vec![HttpPosts::request(&format!("/v1/users/{user}/messages"), KEY, &body("none"))],
             every,
             next: Instant::now(),
             under_way: VecDeque::new(),

@@ -19,7 +19,7 @@ use super::frame_counter::FrameCounter;
 /// How long an upgrade may take.
 const UPGRADE: Duration = Duration::from_secs(10);
 /// An answer to a ping without payload, masked with zeros (RFC 6455 section 5.3 asks for a mask, not for a good one).
-const PONG: [u8; 6] = [0x8A, 0x80, 0, 0, 0, 0];
+pub(super) const PONG: [u8; 6] = [0x8A, 0x80, 0, 0, 0, 0];
 
 /// Many WebSocket clients.
 pub struct Swarm {
@@ -36,6 +36,10 @@ struct Client {
     socket: TcpStream,
     counter: FrameCounter,
     welcomed: bool,
+    /// Text frames without the welcome.
+    parsed: u64,
+    /// When the last of them came.
+    last: Instant,
 }
 
 impl Swarm {
@@ -85,26 +89,9 @@ impl Swarm {
     /// # Errors
     /// When the upgrade is refused or late.
     pub fn connect_with(&mut self, hub: SocketAddr, query: &str) -> Result<()> {
-        let mut socket = TcpStream::connect(hub).with_context(|| format!("cannot connect client {query}"))?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(UPGRADE))?;
-        let request = format!(
-            "GET /ws?{query} HTTP/1.1\r\nHost: {hub}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        socket.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        let head = loop {
-            let read = socket.read(&mut self.buffer).context("no answer to an upgrade")?;
-            ensure!(read > 0, "closed instead of an upgrade: {}", String::from_utf8_lossy(&answer));
-            answer.extend_from_slice(&self.buffer[..read]);
-            if let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break end + 4;
-            }
-        };
-        ensure!(answer.starts_with(b"HTTP/1.1 101"), "no upgrade: {}", String::from_utf8_lossy(&answer));
-        let mut client = Client { socket, counter: FrameCounter::default(), welcomed: false };
-        self.parsed += client.take(&answer[head..])?;
+        let Opened { socket, counter, welcome } = open(hub, query)?;
+        let mut client = Client { socket, counter, welcomed: false, parsed: 0, last: Instant::now() };
+        self.parsed += client.take(&welcome)?;
         client.socket.set_nonblocking(true)?;
         let data = epoll::EventData::new_u64(self.clients.len() as u64);
         epoll::add(&self.epoll, &client.socket, data, epoll::EventFlags::IN)?;
@@ -116,6 +103,11 @@ impl Swarm {
     #[must_use]
     pub fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    /// For each client, how many text frames it has parsed without its welcome, and when the last of them came.
+    pub fn progress(&self) -> impl Iterator<Item = (u64, Instant)> {
+        self.clients.iter().map(|client| (client.parsed, client.last))
     }
 
     /// Whether there are none.
@@ -163,6 +155,42 @@ impl Swarm {
     }
 }
 
+/// A connection whose upgrade was answered.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) socket: TcpStream,
+    pub(super) counter: FrameCounter,
+    /// What came with the answer, not counted yet.
+    pub(super) welcome: Vec<u8>,
+}
+
+/// Asks for an upgrade, and waits for it.
+///
+/// # Errors
+/// When the upgrade is refused or late.
+pub(super) fn open(hub: SocketAddr, query: &str) -> Result<Opened> {
+    let mut socket = TcpStream::connect(hub).with_context(|| format!("cannot connect client {query}"))?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(UPGRADE))?;
+    let request = format!(
+        "GET /ws?{query} HTTP/1.1\r\nHost: {hub}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes())?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    let head = loop {
+        let read = socket.read(&mut buffer).context("no answer to an upgrade")?;
+        ensure!(read > 0, "closed instead of an upgrade: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..read]);
+        if let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break end + 4;
+        }
+    };
+    ensure!(answer.starts_with(b"HTTP/1.1 101"), "no upgrade: {}", String::from_utf8_lossy(&answer));
+    let welcome = answer.split_off(head);
+    Ok(Opened { socket, counter: FrameCounter::default(), welcome })
+}
+
 impl Client {
     /// Text frames that ended in `bytes`, the welcome left out.
     fn take(&mut self, bytes: &[u8]) -> Result<u64> {
@@ -174,6 +202,10 @@ impl Client {
         if !self.welcomed && frames.text > 0 {
             self.welcomed = true;
             frames.text -= 1;
+        }
+        if frames.text > 0 {
+            self.parsed += frames.text;
+            self.last = Instant::now();
         }
         Ok(frames.text)
     }
