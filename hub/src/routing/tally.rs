@@ -382,11 +382,13 @@ mod tests {
     }
 
     #[test]
-    fn two_lives_of_a_node_are_one_line() {
-        let mut tally = tally(Some(Reached(1)), &[Reached(2)]);
-        tally.note("n0#k.2".parse().unwrap(), 9, Reached(3));
+    fn two_processes_of_a_node_are_one_line_and_so_are_two_lives_of_a_process() {
+        let mut tally = tally(Some(Reached(1)), &[Reached(2), Silent]);
+        tally.note("n0#other.1".parse().unwrap(), 9, Reached(3));
+        tally.note("n1#k.2".parse().unwrap(), 1, Reached(4));
         let own = NodeId::new("me").unwrap();
         let lines: Vec<_> = tally.nodes(&own).into_iter().map(|n| (n.node_id, n.connections)).collect();
-        assert_eq!(lines, [(own.clone(), 1), (NodeId::new("n0").unwrap(), 5)]);
+        let name = |text| NodeId::new(text).unwrap();
+        assert_eq!(lines, [(own.clone(), 1), (name("n0"), 5), (name("n1"), 4)]);
     }
 }
