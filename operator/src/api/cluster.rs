@@ -9,6 +9,7 @@ use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::autoscaling::AutoscalingSpec;
 use super::exposure::ExposureSpec;
 use super::hub::{HubSpec, MANAGED_ENV};
 use super::image::ImageSpec;
@@ -99,6 +100,8 @@ pub const MAX_NAME_LENGTH: usize = 40;
         .message("metadata.name must have at most 40 characters: names of pods and Services are derived from it"),
     validation = Rule::new("duration(self.spec.rollout.progressDeadline) > duration(self.spec.drain.timeout) + duration(self.spec.drain.terminationGracePeriod) + duration('60s')")
         .message("spec.rollout.progressDeadline must be longer than drain.timeout + drain.terminationGracePeriod + 60s, or a drain alone would make a rollout count as stuck"),
+    validation = Rule::new("self.spec.autoscaling.mode != 'Connections' || self.spec.autoscaling.targetConnectionsPerNode <= self.spec.hub.maxConnections")
+        .message("spec.autoscaling.targetConnectionsPerNode must not be greater than hub.maxConnections, or no node would ever be full enough for another one"),
     validation = Rule::new("size(self.metadata.name) > 40 || self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must begin with a letter, end with a letter or digit, and hold only a-z, 0-9 and '-': Services are named after it")
 )]
@@ -220,6 +223,18 @@ pub struct WscClusterSpec {
     )]
     pub drain: DrainSpec,
 
+    /// Whether and how the number of nodes follows the load.
+    #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("self.minReplicas <= self.maxReplicas")
+            .message("autoscaling.minReplicas must not be greater than autoscaling.maxReplicas")
+            .field_path(".minReplicas"),
+        validation = Rule::new("duration(self.scaleDown.stabilization) <= duration('1h')")
+            .message("autoscaling.scaleDown.stabilization must be at most 1h")
+            .field_path(".scaleDown.stabilization")
+    )]
+    pub autoscaling: AutoscalingSpec,
+
     /// Protection against evictions.
     #[serde(default)]
     pub disruption: DisruptionSpec,
@@ -279,6 +294,7 @@ impl WscClusterSpec {
             redis,
             rollout: RolloutSpec::default(),
             drain: DrainSpec::default(),
+            autoscaling: AutoscalingSpec::default(),
             disruption: DisruptionSpec::default(),
             services: ServicesSpec::default(),
             exposure: ExposureSpec::default(),

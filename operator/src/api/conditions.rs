@@ -16,14 +16,16 @@ pub const SPEC_VALID: &str = "SpecValid";
 pub const REDIS_READY: &str = "RedisReady";
 /// What the exposure asks for is carried out.
 pub const EXPOSURE_READY: &str = "ExposureReady";
+/// Something other than `spec.replicas` alone decides how many nodes there are, and it works.
+pub const AUTOSCALING_ACTIVE: &str = "AutoscalingActive";
 /// kstatus: present only when True, while work goes on.
 pub const RECONCILING: &str = "Reconciling";
 /// kstatus: present only when True, when work cannot go on without a change by the user.
 pub const STALLED: &str = "Stalled";
 
 /// The conditions that every observed resource carries, in the order they are shown.
-pub const ALWAYS_PRESENT: [&str; 7] =
-    [READY, AVAILABLE, PROGRESSING, DEGRADED, SPEC_VALID, REDIS_READY, EXPOSURE_READY];
+pub const ALWAYS_PRESENT: [&str; 8] =
+    [READY, AVAILABLE, PROGRESSING, DEGRADED, SPEC_VALID, REDIS_READY, EXPOSURE_READY, AUTOSCALING_ACTIVE];
 
 /// Reasons: the machine-readable half of a condition.
 pub mod reasons {
@@ -93,6 +95,20 @@ pub mod reasons {
     pub const INGRESS_CLASS_MISSING: &str = "IngressClassMissing";
     /// No exposure is asked for.
     pub const NOT_EXPOSED: &str = "NotExposed";
+    /// Autoscaling is switched off.
+    pub const DISABLED: &str = "Disabled";
+    /// The HorizontalPodAutoscaler says that it cannot scale.
+    pub const AUTOSCALER_FAILS: &str = "AutoscalerFails";
+    /// The number of nodes fits the load.
+    pub const FITTING: &str = "Fitting";
+    /// The load asks for another number of nodes.
+    pub const ADJUSTING: &str = "Adjusting";
+    /// Fewer nodes would do, but not yet for long enough.
+    pub const STABILIZING: &str = "Stabilizing";
+    /// The load asks for a number outside the bounds.
+    pub const LIMITED: &str = "Limited";
+    /// Not every node says how many connections it has, so none is removed.
+    pub const NODES_UNKNOWN: &str = "NodesUnknown";
     /// The load balancer of the platform has given no address yet.
     pub const ADDRESS_PENDING: &str = "AddressPending";
 }

@@ -52,9 +52,17 @@ fn every_rule_is_in_the_definition_with_a_message() {
     let places: BTreeSet<&str> = rules.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(
         places,
-        BTreeSet::from(["", ".spec.drain", ".spec.exposure", ".spec.hub", ".spec.redis", ".spec.services"])
+        BTreeSet::from([
+            "",
+            ".spec.autoscaling",
+            ".spec.drain",
+            ".spec.exposure",
+            ".spec.hub",
+            ".spec.redis",
+            ".spec.services"
+        ])
     );
-    assert_eq!(rules.len(), 33, "a rule was lost or added: {rules:#?}");
+    assert_eq!(rules.len(), 36, "a rule was lost or added: {rules:#?}");
     for (path, rule) in &rules {
         let message = rule["message"].as_str().unwrap_or_default();
         assert!(message.len() > 20, "{path}: '{}' needs a sentence", rule["rule"]);
@@ -164,6 +172,9 @@ fn defaults_are_nested_at_every_level() {
         ("spec.redis.managed.persistence", serde_json::json!("None")),
         ("spec.redis.managed.storage.size", serde_json::json!("1Gi")),
         ("spec.redis.keyPrefix", serde_json::json!("")),
+        ("spec.autoscaling.mode", serde_json::json!("Disabled")),
+        ("spec.autoscaling.targetCPUUtilization", serde_json::json!(70)),
+        ("spec.autoscaling.scaleDown.stabilization", serde_json::json!("10m")),
         ("spec.rollout.maxUnavailable", serde_json::json!(1)),
         ("spec.rollout.progressDeadline", serde_json::json!("20m")),
         ("spec.drain.ratePerSecond", serde_json::json!(200)),

@@ -5,11 +5,12 @@
 //! |---|---|
 //! | [`cluster`] | the root object, the spec's first level and every CEL rule |
 //! | [`definition`], [`reference_docs`] | the CustomResourceDefinition as it is installed, and its documentation |
-//! | [`image`], [`hub`], [`limits`], [`inbox`], [`redis`], [`services`], [`exposure`], [`security`], [`rollout`], [`pod`] | parts of the spec |
+//! | [`image`], [`hub`], [`limits`], [`inbox`], [`redis`], [`services`], [`exposure`], [`security`], [`rollout`], [`autoscaling`], [`pod`] | parts of the spec |
 //! | [`reference`] | names of other objects |
 //! | [`duration`] | durations such as `10s` |
 //! | [`status`], [`conditions`] | what the operator reports |
 
+pub mod autoscaling;
 pub mod cluster;
 pub mod conditions;
 pub mod definition;

@@ -43,7 +43,8 @@ pub struct WscClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// Where the hub is reached.
     pub endpoints: EndpointsStatus,
-    /// Ready, Available, Progressing, Degraded, SpecValid, RedisReady and ExposureReady are always present; Reconciling
+    /// Ready, Available, Progressing, Degraded, SpecValid, RedisReady, ExposureReady and AutoscalingActive are always
+    /// present; Reconciling
     /// and Stalled only when True. Each message says what to do next, if anything.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

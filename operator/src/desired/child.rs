@@ -2,6 +2,7 @@
 
 use k8s_openapi::Resource;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -23,6 +24,8 @@ pub enum Child {
     StatefulSet(Box<StatefulSet>),
     /// Protection against evictions.
     PodDisruptionBudget(Box<PodDisruptionBudget>),
+    /// What writes the number of nodes.
+    HorizontalPodAutoscaler(Box<HorizontalPodAutoscaler>),
     /// The way in from outside.
     Ingress(Box<Ingress>),
 }
@@ -36,6 +39,7 @@ macro_rules! for_each_kind {
             Child::NetworkPolicy($object) => $body,
             Child::StatefulSet($object) => $body,
             Child::PodDisruptionBudget($object) => $body,
+            Child::HorizontalPodAutoscaler($object) => $body,
             Child::Ingress($object) => $body,
         }
     };
@@ -89,4 +93,4 @@ macro_rules! from_object {
     };
 }
 
-from_object!(ServiceAccount, Service, ConfigMap, NetworkPolicy, StatefulSet, PodDisruptionBudget, Ingress);
+from_object!(ServiceAccount, Service, ConfigMap, NetworkPolicy, StatefulSet, PodDisruptionBudget, Ingress, HorizontalPodAutoscaler);

@@ -6,9 +6,10 @@ use super::child::Child;
 use super::error::SpecError;
 use super::inputs::Inputs;
 use super::{
-    disruption, hot_settings, hub_env, ingress, network_policy, redis, service_account, services, statefulset,
+    autoscaler, disruption, hot_settings, hub_env, ingress, network_policy, redis, service_account, services, statefulset,
 };
 use crate::api::WscCluster;
+use crate::api::autoscaling::AutoscalingMode;
 use crate::api::exposure::ExposureType;
 use crate::api::hub::{AuthMode, HubSpec};
 use crate::api::limits::FRAME_OVERHEAD;
@@ -48,6 +49,9 @@ pub fn children(cluster: &WscCluster, inputs: &Inputs) -> Result<Vec<Child>, Spe
         children.push(redis::statefulset(cluster, managed, inputs)?.into());
     }
     children.push(statefulset::hub(cluster, inputs).into());
+    if spec.autoscaling.mode == AutoscalingMode::Hpa {
+        children.push(autoscaler::hub(cluster).into());
+    }
     if spec.exposure.type_ == ExposureType::Ingress {
         children.push(ingress::ingress(cluster).into());
     }
@@ -64,6 +68,9 @@ fn check(cluster: &WscCluster) -> Result<(), SpecError> {
         }
     }
     let spec = &cluster.spec;
+    if spec.autoscaling.min_replicas > spec.autoscaling.max_replicas {
+        return Err(SpecError::AutoscalingBounds);
+    }
     match (&spec.redis.managed, &spec.redis.external) {
         (Some(_), None) => {}
         (None, Some(external)) => check_redis(external)?,
@@ -158,6 +165,7 @@ mod tests {
             Some(ExternalRedis { addresses: vec!["redis:6379".into()], ..ExternalRedis::default() });
         cluster.spec.security.network_policy.enabled = false;
         cluster.spec.pod.service_account_name = Some("mine".into());
+        cluster.spec.autoscaling.mode = AutoscalingMode::Hpa;
         cluster.spec.exposure.type_ = ExposureType::Ingress;
         cluster.spec.exposure.hosts =
             vec![HostSpec { host: "chat.example.com".into(), paths: vec!["/ws".into()] }];
@@ -170,6 +178,7 @@ mod tests {
                 "PodDisruptionBudget/chat",
                 "ConfigMap/chat-hot",
                 "StatefulSet/chat",
+                "HorizontalPodAutoscaler/chat",
                 "Ingress/chat",
             ]
         );
@@ -198,7 +207,8 @@ mod tests {
             c.spec.redis.managed = None;
             c.spec.redis.external = Some(redis);
         };
-        let rows: [(&dyn Fn(&mut WscCluster), &str); 16] = [
+        let rows: [(&dyn Fn(&mut WscCluster), &str); 17] = [
+            (&|c| c.spec.autoscaling.min_replicas = 11, "autoscaling.minReplicas"),
             (
                 &|c| external(c, ExternalRedis { mode: RedisMode::Cluster, ..ExternalRedis::default() }),
                 "at least one",

@@ -37,6 +37,9 @@ pub enum SpecError {
     /// A size that is no number.
     #[error("spec.hub.inbox.maxBytes '{0}' is not a whole number of bytes or of Ki or Mi from 1Ki to 256Mi")]
     InboxBytes(String),
+    /// The bounds leave no number.
+    #[error("spec.autoscaling.minReplicas must not be greater than spec.autoscaling.maxReplicas")]
+    AutoscalingBounds,
     /// Mode Proxy needs to know whom to believe.
     #[error(
         "spec.hub.auth.mode Proxy needs auth.proxy.userHeader and at least one network in auth.proxy.trustedCidrs"

@@ -19,7 +19,7 @@ pub(crate) fn inputs() -> Inputs {
         operator_version: "0.1.0".into(),
         default_hub_image: "wsc-hub:0.1.0".into(),
         default_redis_image: "redis:7".into(),
-        redis_auth_uid: Some("secret-uid-1".into()),
+        redis_auth_version: Some("secret-uid-1".into()),
         replicas: 3,
         held_image: None,
     }

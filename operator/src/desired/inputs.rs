@@ -10,9 +10,9 @@ pub struct Inputs {
     pub default_hub_image: String,
     /// Redis image used where the spec names none.
     pub default_redis_image: String,
-    /// Uid of the managed Redis's password Secret; in the Redis pod template, so that a Secret made anew restarts Redis
-    /// with the new password.
-    pub redis_auth_uid: Option<String>,
+    /// Uid and resource version of the managed Redis's password Secret; in the Redis pod template, so that a Secret that
+    /// was changed or made anew restarts Redis with the new password.
+    pub redis_auth_version: Option<String>,
     /// Replicas the hub StatefulSet should have now, as decided by the plan.
     pub replicas: i32,
     /// Image the running StatefulSet keeps when the spec names none.

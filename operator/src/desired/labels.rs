@@ -31,8 +31,9 @@ pub const RESTART: &str = "wsc.dev/restart";
 pub const TEMPLATE_VERSION: &str = "wsc.dev/template-version";
 /// Annotation on the hub StatefulSet: image that its template names.
 pub const IMAGE: &str = "wsc.dev/image";
-/// Annotation on the Redis pod template: uid of the password Secret.
-pub const AUTH_SECRET_UID: &str = "wsc.dev/auth-secret-uid";
+/// Annotation on the Redis pod template: uid and resource version of the password Secret, which say nothing about the
+/// password.
+pub const AUTH_SECRET: &str = "wsc.dev/auth-secret";
 
 /// Annotation on the hub pod template: the Redis user where the Secret of an external Redis names none.
 pub const REDIS_USER: &str = "wsc.dev/redis-user";

@@ -12,9 +12,11 @@
 //! | [`services`], [`endpoints`] | where they are reached |
 //! | [`redis`] | the managed Redis, and how any Redis is addressed |
 //! | [`ingress`], [`profile`] | the Ingress and what controllers want to read on it |
+//! | [`autoscaler`] | what writes `spec.replicas` in mode HPA |
 //! | [`disruption`], [`network_policy`], [`service_account`] | protection |
 //! | [`secrets`] | generated Secrets, created once and never applied |
 
+pub mod autoscaler;
 pub mod child;
 pub mod children;
 pub mod disruption;

@@ -61,6 +61,11 @@ pub fn redis(resource: &WscCluster) -> String {
     suffixed(resource, "redis")
 }
 
+/// HorizontalPodAutoscaler of mode HPA.
+pub fn autoscaler(resource: &WscCluster) -> String {
+    cluster(resource).to_owned()
+}
+
 /// ConfigMap with the settings that reach running nodes.
 pub fn hot_settings(resource: &WscCluster) -> String {
     suffixed(resource, "hot")

@@ -101,8 +101,8 @@ pub fn statefulset(
 ) -> Result<StatefulSet, SpecError> {
     let durable = managed.persistence == Persistence::Aof;
     let mut template_annotations = BTreeMap::new();
-    if let Some(uid) = &inputs.redis_auth_uid {
-        template_annotations.insert(labels::AUTH_SECRET_UID.to_owned(), uid.clone());
+    if let Some(uid) = &inputs.redis_auth_version {
+        template_annotations.insert(labels::AUTH_SECRET.to_owned(), uid.clone());
     }
     let mut volumes = vec![config_volume(cluster)];
     if !durable {
@@ -362,7 +362,7 @@ mod tests {
     fn a_new_password_secret_restarts_redis() {
         let cluster = cluster();
         let template = |uid: &str| {
-            let inputs = Inputs { redis_auth_uid: Some(uid.into()), ..inputs() };
+            let inputs = Inputs { redis_auth_version: Some(uid.into()), ..inputs() };
             statefulset(&cluster, &ManagedRedis::default(), &inputs).unwrap().spec.unwrap().template
         };
         assert_ne!(template("a"), template("b"));

@@ -8,7 +8,9 @@
 //! - [`departures`]: pods that are to go, within the budget
 //! - [`decide`]: the order of priorities
 //! - [`rollout`], [`scale`], [`release`], [`rebalance`]: the operations
+//! - [`autoscale`]: how many nodes the connections ask for
 
+pub mod autoscale;
 pub mod census;
 pub mod decide;
 pub mod departures;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::hot_settings::Hurried;
+use crate::plan::autoscale::History;
+
+use super::hurry::Hurried;
 use super::hubs::HubMemory;
 use super::secrets::Checked;
 use super::template::TemplateHold;
@@ -37,12 +39,14 @@ pub struct ClusterMemory {
     pub checked: Option<Checked>,
     /// The hubs.
     pub hubs: HubMemory,
-    /// Pods whose kubelet was hurried to bring the hot settings.
+    /// Kubelets that were hurried.
     pub hurried: Hurried,
     /// The template that stands in for that of the spec.
     pub template: Option<TemplateHold>,
     /// Run id of the rebalance that every node was told of last.
     pub rebalanced: Option<String>,
+    /// What autoscaling by connections recommended.
+    pub scaling: History,
     /// When the number of connections was last written to the status.
     pub connections_written: Option<Instant>,
 }

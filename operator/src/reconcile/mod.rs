@@ -11,6 +11,8 @@
 //! - [`apply`], [`sweep`]: children are applied, and those no longer wanted removed
 //! - [`exposure`]: what can only be known from the cluster about the exposure
 //! - [`hubs`]: asking the hubs
+//! - [`hurry`]: kubelets are hurried to bring them, and keys
+//! - [`autoscale`]: the number of nodes wished for
 //! - [`hot_settings`]: settings on their way to the running nodes
 //! - [`act`]: the fence, and requests about pods
 //! - [`status`], [`verdicts`]: what the resource is told
@@ -22,6 +24,7 @@
 pub mod act;
 pub mod announce;
 pub mod apply;
+pub mod autoscale;
 pub mod cache;
 pub mod children;
 pub mod context;
@@ -31,6 +34,7 @@ pub mod events;
 pub mod exposure;
 pub mod hot_settings;
 pub mod hubs;
+pub mod hurry;
 pub mod intrusion;
 pub mod leadership;
 pub mod memory;

@@ -24,7 +24,6 @@ use super::children::Children;
 use super::context::{Context, Shared};
 use super::error::ReconcileError;
 use super::exposure::{self, Class};
-use super::hot_settings;
 use super::hubs;
 use super::memory::ClusterMemory;
 use super::secrets::{self, Checked, Secrets};
@@ -99,9 +98,10 @@ impl<'a> Pass<'a> {
         let secrets = self.secrets(running.is_some(), memory).await?;
         let class =
             exposure::class(self.applier.client, self.cluster, self.shared.defaults.cluster_scope).await?;
-        let wish = self.wish();
-        let inputs = self.inputs(&wish, running.as_ref(), &secrets);
         let previous = status::current(self.cluster);
+        let scaling = self.scaling(&previous, &self.pods(), memory);
+        let wish = self.wish(scaling.replicas);
+        let inputs = self.inputs(&wish, running.as_ref(), &secrets);
         let scaling_up =
             previous.operation.as_ref().is_some_and(|going| going.type_ == OperationType::ScaleUp);
         memory.template =
@@ -134,14 +134,13 @@ impl<'a> Pass<'a> {
             refusals: &children.refusals,
             pending: &children.pending,
             exposure: self.exposure(&class, &children),
+            autoscaling: scaling.verdict,
             newer_image,
         };
         let next = self.write_status(&previous, &findings, memory).await?;
         self.act(&plan, &world, &inputs, &secrets, memory).await?;
         self.tell(&previous, &next, &children, &secrets).await;
-        if self.standstill.is_none() && children.faults.is_empty() {
-            self.hurry(&hot_settings::applied(&findings), &mut memory.hurried).await?;
-        }
+        self.hurry(&findings, &secrets, memory).await?;
 
         let settled = conditions::is_true(&next.conditions, conditions::READY);
         memory.hubs.pause = if plan.operation.is_some() && plan.stuck.is_none() {
@@ -193,10 +192,10 @@ impl<'a> Pass<'a> {
         Ok(found)
     }
 
-    fn wish(&self) -> Wish {
+    fn wish(&self, replicas: i32) -> Wish {
         let spec = &self.cluster.spec;
         Wish {
-            replicas: if spec.stopped { 0 } else { spec.replicas.max(0) },
+            replicas,
             paused: self.standstill.is_some(),
             min_ready: Duration::from_secs(u64::try_from(spec.rollout.min_ready_seconds).unwrap_or_default()),
             max_unavailable: usize::try_from(spec.rollout.max_unavailable).unwrap_or(1),
@@ -221,7 +220,7 @@ impl<'a> Pass<'a> {
             operator_version: env!("CARGO_PKG_VERSION").to_owned(),
             default_hub_image: self.shared.defaults.hub_image.clone(),
             default_redis_image: self.shared.defaults.redis_image.clone(),
-            redis_auth_uid: secrets.redis_auth_uid.clone(),
+            redis_auth_version: secrets.redis_auth_version.clone(),
             replicas: fleet.as_ref().map_or(wish.replicas, |fleet| fleet.replicas),
             held_image: self.held_image(running, fleet.as_ref()),
         }

@@ -38,10 +38,12 @@ pub struct Secrets {
     pub recreated: Vec<String>,
     /// What is wrong with named ones.
     pub faults: Vec<SpecFault>,
-    /// UID of the managed Redis password Secret.
-    pub redis_auth_uid: Option<String>,
+    /// UID and resource version of the managed Redis password Secret.
+    pub redis_auth_version: Option<String>,
     /// Key for the hubs' admin API, or why there is none.
     pub admin_key: Option<String>,
+    /// State of every Secret that the pods mount, by name.
+    pub versions: BTreeMap<String, String>,
     /// A Secret of an earlier resource of this name is about to be collected.
     pub leftover: Option<String>,
 }
@@ -181,8 +183,17 @@ pub async fn ensure(
             });
         }
         memory.secrets.insert(name.clone());
+        found.versions.extend(version(&present).map(|version| (name.clone(), version)));
         if name == redis_name {
-            found.redis_auth_uid.clone_from(&present.metadata.uid);
+            found.redis_auth_version = version(&present);
+            if !config_agrees(&data) {
+                found.faults.push(SpecFault {
+                    reason: reasons::INVALID,
+                    message: format!(
+                        "Secret {name}: key {CONFIG_KEY} does not set the password that key {PASSWORD_KEY} holds; correct one of them, or delete the Secret, which is then made with a new password"
+                    ),
+                });
+            }
         }
         if name == admin_name {
             admin = Some(present);
@@ -199,6 +210,7 @@ pub async fn ensure(
                 ),
             }),
             Some(present) => {
+                found.versions.extend(version(&present).map(|version| (name.clone(), version)));
                 let data = present.data.clone().unwrap_or_default();
                 for need in needs.iter().filter(|need| !need.is_met(&data)) {
                     found.faults.push(SpecFault {
@@ -227,6 +239,25 @@ async fn create(api: &Api<Secret>, name: &str, secret: &Secret) -> Result<Secret
         }
         Err(error) => Err(ReconcileError::api(format!("creating Secret {name}"))(error)),
     }
+}
+
+/// Which state of a Secret this is, without a word about what is in it.
+fn version(secret: &Secret) -> Option<String> {
+    let metadata = &secret.metadata;
+    Some(format!("{}/{}", metadata.uid.as_deref()?, metadata.resource_version.as_deref()?))
+}
+
+/// Whether what Redis reads and what the hubs read name the same password. What is missing is another fault.
+fn config_agrees(data: &BTreeMap<String, ByteString>) -> bool {
+    let (Some(password), Some(config)) = (data.get(PASSWORD_KEY), data.get(CONFIG_KEY)) else {
+        return true;
+    };
+    let text = |bytes: &ByteString| String::from_utf8_lossy(&bytes.0).trim().to_owned();
+    let password = text(password);
+    text(config).lines().any(|line| {
+        let value = line.trim().strip_prefix("requirepass").map(str::trim);
+        value.is_some_and(|value| value == password || value == format!("\"{password}\""))
+    })
 }
 
 /// Owned by another resource of our kind: one of this name that was deleted a moment ago, whose
@@ -297,7 +328,7 @@ mod tests {
     use k8s_openapi::api::core::v1::Secret;
     use serde_json::json;
 
-    use super::{Need, admin_key, generated_needs, is_leftover};
+    use super::{Need, admin_key, config_agrees, generated_needs, is_leftover};
     use crate::api::redis::{ManagedRedis, RedisSpec};
     use crate::api::{WscCluster, WscClusterSpec};
 
@@ -323,6 +354,21 @@ mod tests {
             let unmet = generated_needs(&cluster, name).iter().filter(|need| !need.is_met(&mine)).count();
             assert_eq!(unmet, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn redis_and_the_hubs_must_read_the_same_password() {
+        // The texts are "x", "requirepass x\n", "requirepass y", "dir /data\nrequirepass \"x\"".
+        for (config, agrees) in [
+            ("cmVxdWlyZXBhc3MgeAo=", true),
+            ("cmVxdWlyZXBhc3MgeQ==", false),
+            ("ZGlyIC9kYXRhCnJlcXVpcmVwYXNzICJ4Ig==", true),
+            ("", false),
+        ] {
+            let data = secret(&json!({"password": "eA==", "redis.conf": config})).data.unwrap();
+            assert_eq!(config_agrees(&data), agrees, "{config}");
+        }
+        assert!(config_agrees(&secret(&json!({"password": "eA=="})).data.unwrap()));
     }
 
     #[test]

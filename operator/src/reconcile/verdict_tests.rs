@@ -121,6 +121,7 @@ impl Scene {
             refusals: &self.refusals,
             pending: &self.pending,
             exposure: self.exposure.clone(),
+            autoscaling: Verdict::new(false, reasons::DISABLED, "off"),
             newer_image: self.newer_image,
         };
         build(&self.previous, &findings, Timestamp::from_second(1000).unwrap())
@@ -308,7 +309,7 @@ fn a_redis_outage_leaves_the_cluster_available_and_says_what_to_do() {
     assert_eq!(scene.condition(conditions::DEGRADED).0, "True");
     let (status, reason, message) = scene.condition(conditions::REDIS_READY);
     assert_eq!((status.as_str(), reason.as_str()), ("False", reasons::AUTHENTICATION_FAILED));
-    for part in ["2 of 3 nodes", "chat-0, chat-2", "WRONGPASS", "delete its pod"] {
+    for part in ["2 of 3 nodes", "chat-0, chat-2", "WRONGPASS", "delete the pod of Redis"] {
         assert!(message.contains(part), "{part} is missing in: {message}");
     }
     scene.cluster.spec.redis = serde_json::from_value(

@@ -72,6 +72,8 @@ pub struct Findings<'a> {
     pub pending: &'a [String],
     /// The exposure.
     pub exposure: Verdict,
+    /// The condition AutoscalingActive.
+    pub autoscaling: Verdict,
     /// The operator's default image, when another one is held.
     pub newer_image: Option<&'a str>,
 }
@@ -112,6 +114,7 @@ pub fn conclude(
         (conditions::SPEC_VALID, &spec_valid),
         (conditions::REDIS_READY, &redis),
         (conditions::EXPOSURE_READY, &findings.exposure),
+        (conditions::AUTOSCALING_ACTIVE, &findings.autoscaling),
     ] {
         conditions::set(list, type_, verdict.status, verdict.reason, &verdict.message, generation, &time);
     }
@@ -190,7 +193,7 @@ fn redis_advice(fault: RedisFault, cluster: &WscCluster) -> (&'static str, Strin
                     "the server wants a password: name a Secret in redis.external.authSecretRef".to_owned()
                 }
                 None => {
-                    "the managed Redis still runs with an older password: delete its pod, it comes back with the one in the Secret".to_owned()
+                    "the password was changed: Redis restarts with the one in the Secret and the nodes read it again by themselves, within two minutes; if this lasts, delete the pod of Redis".to_owned()
                 }
             },
         ),

@@ -54,8 +54,17 @@ pub const EVENT: Resource = resource("apis/events.k8s.io/v1", "events", "Event")
 pub const WSC_CLUSTER: Resource = resource("apis/wsc.dev/v1alpha1", "wscclusters", "WscCluster");
 
 /// Every kind that the operator may make.
-pub const CHILDREN: [Resource; 8] =
-    [SERVICE_ACCOUNT, SECRET, SERVICE, CONFIG_MAP, NETWORK_POLICY, DISRUPTION_BUDGET, STATEFUL_SET, INGRESS];
+pub const CHILDREN: [Resource; 9] = [
+    SERVICE_ACCOUNT,
+    SECRET,
+    SERVICE,
+    CONFIG_MAP,
+    NETWORK_POLICY,
+    DISRUPTION_BUDGET,
+    STATEFUL_SET,
+    AUTOSCALER,
+    INGRESS,
+];
 
 impl Resource {
     /// The path of all objects in a namespace, or of one.

@@ -101,6 +101,21 @@ async fn bad_specs_are_refused_with_readable_messages() -> Result<()> {
             json!({"redis": {"external": {"mode": "Cluster", "addresses": ["r:6379", "s:6379"], "database": 1}}}),
             "must be 0 in mode Cluster",
         ),
+        (
+            "more nodes at least than at most",
+            with(json!({"autoscaling": {"minReplicas": 11}})),
+            "must not be greater than autoscaling.maxReplicas",
+        ),
+        (
+            "stabilization for too long",
+            with(json!({"autoscaling": {"scaleDown": {"stabilization": "61m"}}})),
+            "at most 1h",
+        ),
+        (
+            "a target that no node can reach",
+            with(json!({"autoscaling": {"mode": "Connections"}, "hub": {"maxConnections": 19_999}})),
+            "targetConnectionsPerNode must not be greater",
+        ),
         ("no connections", with(json!({"hub": {"maxConnections": 0}})), "maxConnections"),
         (
             "two addresses of one server",

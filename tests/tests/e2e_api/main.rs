@@ -9,5 +9,6 @@ mod hot_settings;
 mod process;
 mod quiet;
 mod resource;
+mod rotation;
 mod spec_valid;
 mod stage;
