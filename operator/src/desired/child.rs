@@ -93,4 +93,13 @@ macro_rules! from_object {
     };
 }
 
-from_object!(ServiceAccount, Service, ConfigMap, NetworkPolicy, StatefulSet, PodDisruptionBudget, Ingress, HorizontalPodAutoscaler);
+from_object!(
+    ServiceAccount,
+    Service,
+    ConfigMap,
+    NetworkPolicy,
+    StatefulSet,
+    PodDisruptionBudget,
+    Ingress,
+    HorizontalPodAutoscaler
+);

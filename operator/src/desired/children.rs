@@ -6,7 +6,8 @@ use super::child::Child;
 use super::error::SpecError;
 use super::inputs::Inputs;
 use super::{
-    autoscaler, disruption, hot_settings, hub_env, ingress, network_policy, redis, service_account, services, statefulset,
+    autoscaler, disruption, hot_settings, hub_env, ingress, network_policy, redis, service_account, services,
+    statefulset,
 };
 use crate::api::WscCluster;
 use crate::api::autoscaling::AutoscalingMode;

@@ -47,10 +47,9 @@ impl Pass<'_> {
             return Scaling { replicas: 0, verdict: Verdict::new(false, reason, message) };
         }
         match mode {
-            AutoscalingMode::Disabled => Scaling {
-                replicas: spec.replicas,
-                verdict: Verdict::new(false, reasons::DISABLED, OFF),
-            },
+            AutoscalingMode::Disabled => {
+                Scaling { replicas: spec.replicas, verdict: Verdict::new(false, reasons::DISABLED, OFF) }
+            }
             AutoscalingMode::Hpa => {
                 let name = names::autoscaler(self.cluster);
                 let object =
@@ -80,8 +79,7 @@ impl Pass<'_> {
         };
         // What was decided before goes on; the spec is only where it starts.
         let before = previous.desired_replicas;
-        let current =
-            if previous.observed_generation >= 0 && before > 0 { before } else { spec.replicas };
+        let current = if previous.observed_generation >= 0 && before > 0 { before } else { spec.replicas };
         let current = current.clamp(goal.min, goal.max);
         let load = load(pods, &memory.hubs, current);
         if self.standstill.is_some() {
@@ -131,7 +129,9 @@ fn of_connections(goal: Goal, load: Load, current: i32, advice: Advice) -> Verdi
         Why::Unknown { nodes } => Verdict::new(
             ConditionStatus::Unknown,
             reasons::NODES_UNKNOWN,
-            format!("{nodes} of {current} nodes do not say how many connections they have, so none is removed"),
+            format!(
+                "{nodes} of {current} nodes do not say how many connections they have, so none is removed"
+            ),
         ),
     }
 }
@@ -234,12 +234,8 @@ mod tests {
             (Why::Stabilizing { enough: 2 }, 3, reasons::STABILIZING, "2 nodes are enough"),
             (Why::Unknown { nodes: 1 }, 3, reasons::NODES_UNKNOWN, "1 of 3 nodes"),
         ] {
-            let verdict = of_connections(
-                goal,
-                Load { connections: 7, unknown: 0 },
-                3,
-                Advice { replicas, why },
-            );
+            let verdict =
+                of_connections(goal, Load { connections: 7, unknown: 0 }, 3, Advice { replicas, why });
             assert_eq!(verdict.reason, reason);
             assert!(verdict.message.contains(part), "{}", verdict.message);
         }

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use crate::plan::autoscale::History;
 
-use super::hurry::Hurried;
 use super::hubs::HubMemory;
+use super::hurry::Hurried;
 use super::secrets::Checked;
 use super::template::TemplateHold;
 

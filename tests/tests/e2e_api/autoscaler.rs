@@ -87,7 +87,8 @@ async fn by_connections_the_spec_is_only_the_start_and_zero_still_means_none() -
         "autoscaling": {"mode": "Connections", "minReplicas": 2, "maxReplicas": 4}
     });
     let cluster = TestCluster::create(&ns, "chat", &spec).await?;
-    let desired = |wanted: i64| move |object: &serde_json::Value| object["status"]["desiredReplicas"] == wanted;
+    let desired =
+        |wanted: i64| move |object: &serde_json::Value| object["status"]["desiredReplicas"] == wanted;
     ns.until(WSC_CLUSTER, "chat", "the start, within the bounds", SOON, desired(4)).await?;
     ns.until(STATEFUL_SET, "chat", "four replicas", SOON, |set| set["spec"]["replicas"] == 4).await?;
     // What somebody scales to says nothing any more, so GitOps and kubectl fight with nobody.
@@ -100,6 +101,7 @@ async fn by_connections_the_spec_is_only_the_start_and_zero_still_means_none() -
     assert_eq!(condition(&object, "AutoscalingActive")["reason"], "NoReplicas");
     ns.until(STATEFUL_SET, "chat", "no replicas", SOON, |set| set["spec"]["replicas"] == 0).await?;
     ns.kubectl.run(&["scale", "wsc/chat", "--replicas=3"]).await?;
-    ns.until(STATEFUL_SET, "chat", "it starts where the spec says", SOON, |set| set["spec"]["replicas"] == 3).await?;
+    ns.until(STATEFUL_SET, "chat", "it starts where the spec says", SOON, |set| set["spec"]["replicas"] == 3)
+        .await?;
     Ok(())
 }

@@ -112,8 +112,16 @@ async fn conditions_are_all_there_and_say_what_is_missing_when_no_pod_runs() -> 
     let (ns, _operator) = with_operator("status").await?;
     let cluster = TestCluster::create(&ns, "chat", &smallest()).await?;
     let object = cluster.until("Ready", "False", SOON).await?;
-    for kind in ["Ready", "Available", "Progressing", "Degraded", "SpecValid", "RedisReady", "ExposureReady", "AutoscalingActive"]
-    {
+    for kind in [
+        "Ready",
+        "Available",
+        "Progressing",
+        "Degraded",
+        "SpecValid",
+        "RedisReady",
+        "ExposureReady",
+        "AutoscalingActive",
+    ] {
         let found = condition(&object, kind);
         assert!(found["status"].is_string(), "{kind} is missing: {}", object["status"]);
         assert!(found["message"].as_str().is_some_and(|message| message.len() > 5), "{kind}: {found}");
