@@ -103,7 +103,7 @@ fn time(probes: &mut [Probes; 2]) -> Result<[Latencies; 2]> {
     }
 }
 
-/// From the first close until the last client is at the other node.
+/// From the first close until the last, when all are at the other node.
 fn followed(reading: JoinHandle<Result<Duration>>) -> Result<Duration> {
     reading.join().ok().context("the clients' thread panicked")?
 }
@@ -111,7 +111,7 @@ fn followed(reading: JoinHandle<Result<Duration>>) -> Result<Duration> {
 fn report(course: &Course, timed: &[[Vec<Latencies>; 2]; 2], closed: &[f64]) -> Result<()> {
     let rate = middle(closed);
     say(&format!(
-        "{LEAVERS} connections of node A sent to node B at {RATE}/s, {rate:.0}/s as it came, each connecting to B at once; \
+        "{LEAVERS} connections of node A sent to node B at {RATE}/s, {rate:.0}/s as it came, each connecting to B when A asked it to; \
          beside it messages one by one through the API of B, every {} ms to each of two clients, from when one was due \
          until it was parsed. All processes on all cores.\n\n{}",
         PROBE_EVERY.as_millis(),

@@ -89,7 +89,33 @@ impl Swarm {
     /// # Errors
     /// When the upgrade is refused or late.
     pub fn connect_with(&mut self, hub: SocketAddr, query: &str) -> Result<()> {
-        let Opened { socket, counter, welcome } = open(hub, query)?;
+        let opened = open(hub, query)?;
+        self.add(opened)
+    }
+
+    /// Connects clients with these queries at once: all have asked before the first is answered. Gives when each began.
+    ///
+    /// # Errors
+    /// When an upgrade is refused or late.
+    pub fn connect_all(
+        &mut self,
+        hub: SocketAddr,
+        queries: impl Iterator<Item = String>,
+    ) -> Result<Vec<Instant>> {
+        let mut begun = Vec::new();
+        let asked: Vec<_> = queries
+            .map(|query| {
+                begun.push(Instant::now());
+                ask(hub, &query)
+            })
+            .collect::<Result<_>>()?;
+        for socket in asked {
+            self.add(answered(socket)?)?;
+        }
+        Ok(begun)
+    }
+
+    fn add(&mut self, Opened { socket, counter, welcome }: Opened) -> Result<()> {
         let mut client = Client { socket, counter, welcomed: false, parsed: 0, last: Instant::now() };
         self.parsed += client.take(&welcome)?;
         client.socket.set_nonblocking(true)?;
@@ -169,6 +195,11 @@ pub(super) struct Opened {
 /// # Errors
 /// When the upgrade is refused or late.
 pub(super) fn open(hub: SocketAddr, query: &str) -> Result<Opened> {
+    answered(ask(hub, query)?)
+}
+
+/// Asks for an upgrade.
+fn ask(hub: SocketAddr, query: &str) -> Result<TcpStream> {
     let mut socket = TcpStream::connect(hub).with_context(|| format!("cannot connect client {query}"))?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(UPGRADE))?;
@@ -177,6 +208,11 @@ pub(super) fn open(hub: SocketAddr, query: &str) -> Result<Opened> {
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     socket.write_all(request.as_bytes())?;
+    Ok(socket)
+}
+
+/// Waits for the answer.
+fn answered(mut socket: TcpStream) -> Result<Opened> {
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
     let head = loop {
         let read = socket.read(&mut buffer).context("no answer to an upgrade")?;
