@@ -1,4 +1,4 @@
-# Images of the hub and the operator: one static program each, and nothing else. The programs are built
+# Images of the hub and the operator: static programs, and nothing else. The programs are built
 # before, outside (cargo build --release), so that what is tested is what is shipped:
 #
 #   docker build --target hub      --tag wsc-hub:dev      .
@@ -25,6 +25,7 @@ LABEL org.opencontainers.image.title="wsc-operator" \
       org.opencontainers.image.description="Kubernetes operator that runs WebSocket hubs from the resource WscCluster" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY ${BINARIES}/wsc-operator /wsc-operator
+# The plugin of kubectl goes along, of the same release: docker create, then docker cp ID:/kubectl-wsc .
+COPY ${BINARIES}/wsc-operator ${BINARIES}/kubectl-wsc /
 USER 65532:65532
 ENTRYPOINT ["/wsc-operator"]

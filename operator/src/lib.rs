@@ -11,12 +11,14 @@
 //! | [`hub_admin`] | asks the hub nodes how they are | hub HTTP |
 //! | [`reconcile`] | reads, applies, reports | Kubernetes |
 //! | [`settings`], [`observe`] | the operator's own settings, logs and metrics | no |
+//! | [`kubectl`] | the plugin `kubectl wsc`, a program of its own | Kubernetes, hub HTTP |
 //! | [`app`] | starts and stops everything | all |
 
 pub mod api;
 pub mod app;
 pub mod desired;
 pub mod hub_admin;
+pub mod kubectl;
 pub mod observe;
 pub mod observed;
 pub mod plan;

@@ -21,7 +21,7 @@ esac
 need_root "dockerfile-check.sh"
 packages_need "building the Dockerfile" buildah=buildah jq=jq
 folder=$(binaries_folder)
-binaries_need "$folder" wsc-hub wsc-operator
+binaries_need "$folder" wsc-hub wsc-operator kubectl-wsc
 [[ $folder == "$REPOSITORY"/* ]] || die "the programs are outside of the build context: $folder" "unset CARGO_TARGET_DIR and build again"
 
 work=$(mktemp -d)
@@ -48,7 +48,9 @@ for target in hub operator; do
   container=$(buildah "${store[@]}" from --pull-never "wsc-$target:check")
   root=$(buildah "${store[@]}" mount "$container")
   cmp "$folder/wsc-$target" "$root/wsc-$target" || die "$target: the program in the image is not the one that was built"
-  expect "content" "$(cd "$root" && find . -type f | sort | tr '\n' ' ')" "./wsc-$target "
+  content="./wsc-$target "
+  if [[ $target == operator ]]; then content="./kubectl-wsc $content"; fi
+  expect "content" "$(cd "$root" && find . -type f | sort | tr '\n' ' ')" "$content"
   # In the image's own root and as its user: it starts, so nothing is missing in there.
   timeout 20 chroot --userspec 65532:65532 "$root" "/wsc-$target" --help >"$work/help" 2>&1 ||
     { cat "$work/help" >&2; die "$target: the program does not start in its image"; }

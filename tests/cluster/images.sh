@@ -27,7 +27,7 @@ esac
 
 context=${CONTEXT:-}
 folder=$(binaries_folder)
-binaries_need "$folder" wsc-hub wsc-operator
+binaries_need "$folder" wsc-hub wsc-operator kubectl-wsc
 packages_need "the Redis image" redis-server=redis-server redis-cli=redis-tools
 
 # make_image TAR NAME TITLE PROGRAM... [options]
@@ -44,7 +44,7 @@ labels=(--label "org.opencontainers.image.version=$(binaries_version)" --label "
 hub=(wsc-hub "$folder/wsc-hub" --user 65532:65532 "${labels[@]}")
 make_image wsc-hub.tar wsc-hub:dev "${hub[@]}"
 make_image wsc-hub-next.tar wsc-hub:dev-next "${hub[@]}" --label wsc.dev/variant=next
-make_image wsc-operator.tar wsc-operator:dev wsc-operator "$folder/wsc-operator" --user 65532:65532 "${labels[@]}"
+make_image wsc-operator.tar wsc-operator:dev wsc-operator "$folder/wsc-operator" "$folder/kubectl-wsc" --user 65532:65532 "${labels[@]}"
 make_image wsc-redis.tar wsc-redis:dev wsc-redis --user 999:999 --dir /data --dir /tmp --workdir /data \
   "$(command -v redis-server)=/usr/bin/redis-server" "$(command -v redis-cli)=/usr/bin/redis-cli"
 

@@ -45,6 +45,7 @@ const OPERATOR: ImportTable = ImportTable {
         ("observe", &["settings"]),
         ("hub_admin", &["api", "observed"]),
         ("reconcile", &["api", "desired", "observed", "plan", "hub_admin", "settings", "observe"]),
+        ("kubectl", &["api", "desired"]),
         ("app", &["api", "desired", "observed", "plan", "hub_admin", "reconcile", "settings", "observe"]),
     ],
     pure: &["desired", "plan"],

@@ -24,7 +24,7 @@ pub struct Kubectl {
 }
 
 /// The tool on `PATH`, or where `tests/cluster/build.sh` puts it.
-fn find(name: &str) -> Result<PathBuf> {
+pub(super) fn find(name: &str) -> Result<PathBuf> {
     if let Ok(found) = program::installed(name, name) {
         return Ok(found);
     }

@@ -1,6 +1,7 @@
 //! A Kubernetes as tests and the demo use it: through the API and through `kubectl`, as users do.
 //!
 //! - [`access`]: which cluster; [`resource`]: what is asked of it; [`kubectl`]: the command itself
+//! - [`plugin`]: `kubectl wsc`, called by `kubectl`
 //! - [`namespace`]: a namespace, or one of a test; [`wsc_cluster`]: the custom resource in it
 //! - [`port_forward`]: a pod's port on loopback, which works with any cluster
 //! - [`api_server`], [`operator_process`]: an API with no nodes, and the operator as a process
@@ -10,6 +11,7 @@ pub mod api_server;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator_process;
+pub mod plugin;
 pub mod port_forward;
 pub mod resource;
 pub mod wsc_cluster;

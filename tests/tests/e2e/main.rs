@@ -5,6 +5,7 @@ mod clients;
 mod disruption;
 mod helm;
 mod hot_settings;
+mod plugin;
 mod redis;
 mod rollout;
 mod scale;

@@ -6,6 +6,7 @@ mod bad_specs;
 mod children;
 mod drift;
 mod hot_settings;
+mod plugin;
 mod process;
 mod quiet;
 mod resource;
