@@ -41,7 +41,8 @@ async fn the_plugin_sees_users_and_drains_a_node_by_hand() -> Result<()> {
     chat.ready(2, STARTED).await?;
     let token = plugin.run(&["token", "alice", "--send", "user:*"]).await?;
     let forward = chat.forward(1, CLIENT_PORT).await?;
-    let mut alice = WsClient::connect(forward.address(), &WsRequest::token(token.trim())).await?.holding(forward);
+    let mut alice =
+        WsClient::connect(forward.address(), &WsRequest::token(token.trim())).await?.holding(forward);
     let _bob = chat.connect("bob", 0).await?;
 
     let found = plugin.json(&["user", "alice"]).await?;
@@ -63,7 +64,6 @@ async fn the_plugin_sees_users_and_drains_a_node_by_hand() -> Result<()> {
         node(nodes, "chat-1")["says"]["drain"]["id"] == id.as_str()
     })
     .await?;
-    alice.expect("going_away").await?;
     alice.expect_close(1012, Duration::from_secs(60)).await?;
     Ok(())
 }

@@ -49,7 +49,14 @@ async fn status_is_a_tree_that_ends_with_what_to_do_next() -> Result<()> {
     // Without a name every cluster of the namespace is shown.
     let all = plugin.json(&["status"]).await?;
     assert_eq!((all.as_array().map(Vec::len), &all[0]["name"]), (Some(1), &json!("chat")));
-    assert_eq!(plugin.json(&["nodes"]).await?, json!({"nodes": []}));
+    // The pods exist and wait for a machine; that is why the nodes say nothing.
+    let nodes = plugin.json(&["nodes"]).await?;
+    assert_eq!(
+        (&nodes["nodes"][0]["name"], &nodes["nodes"][0]["pod"]),
+        (&json!("chat-0"), &json!("Pending"))
+    );
+    let why = nodes["nodes"][0]["silent"].as_str().unwrap_or_default();
+    assert!(why.contains("does not have a host assigned"), "{nodes}");
     // The operator stands still: then that is what is to be done about.
     ns.merge(WSC_CLUSTER, "chat", &json!({"metadata": {"annotations": {"wsc.dev/reconcile": "disabled"}}}))
         .await?;
