@@ -60,7 +60,7 @@ fn prioritise(scene: Scene<'_>, bad: Option<&BadPod<'_>>) -> Plan {
         return scale_up(scene);
     }
     if wanted < there && scale_down_has_begun(scene) {
-        return scale_down(scene, bad.is_some());
+        return scale_down(scene);
     }
     let rollout = match bad {
         Some(bad) => stopped(scene, bad),
@@ -70,7 +70,7 @@ fn prioritise(scene: Scene<'_>, bad: Option<&BadPod<'_>>) -> Plan {
         // A stuck rollout must not keep pods that nobody wants.
         return match rollout {
             Some(plan) if bad.is_none() && plan.operation.is_some() => plan,
-            _ => scale_down(scene, true),
+            _ => scale_down(scene),
         };
     }
     rollout.or_else(|| settle(scene)).or_else(|| rebalance(scene)).unwrap_or_else(Plan::rest)

@@ -258,6 +258,12 @@ impl<'a> Departures<'a> {
         }
     }
 
+    /// Whether a drain is under way.
+    #[must_use]
+    pub fn moves_clients(&self) -> bool {
+        self.watched.iter().any(|(_, watch)| *watch == Watch::Draining)
+    }
+
     /// Whether nothing is to be done and nothing is waited for.
     #[must_use]
     pub fn is_idle(&self) -> bool {

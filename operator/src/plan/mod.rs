@@ -21,11 +21,15 @@ pub mod fault;
 #[cfg(test)]
 mod fixture;
 pub mod operation;
+#[cfg(test)]
+mod property_tests;
 pub mod rebalance;
 pub mod release;
 pub mod rollout;
 pub mod room;
 pub mod scale;
+#[cfg(test)]
+mod simulation;
 pub mod step;
 #[cfg(test)]
 mod table_tests;

@@ -39,9 +39,6 @@ pub fn room(pod: &HubPod, leaving: &BTreeSet<String>, world: &World, census: &Ce
         return if on_the_way { Room::NobodyYet } else { Room::NobodyElse };
     }
     let (connections, _) = filling(pod, world);
-    if connections == 0 {
-        return Room::Enough;
-    }
     let (mut need, mut room) = (connections, 0);
     for seat in others {
         let Some(other) = seat.pod else { continue };
@@ -52,7 +49,8 @@ pub fn room(pod: &HubPod, leaving: &BTreeSet<String>, world: &World, census: &Ce
             need += open;
         }
     }
-    if need <= room { Room::Enough } else { Room::Short { need, room: room.max(0) } }
+    // Without clients it makes no difference how full the others are.
+    if need == 0 || need <= room { Room::Enough } else { Room::Short { need, room: room.max(0) } }
 }
 
 /// Open connections of a pod and the most its hub takes, by its own word.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::observed::hub::DrainReport;
+use crate::observed::pod::HubPod;
 use crate::observed::world::Standing;
 
 use super::census::{Census, LOOK_AGAIN, Seat, elapsed, serving, victim};
 use super::departures::{Departures, Scene, Verdict};
-use super::drain_order::own_drain;
+use super::drain_order::{OWN, own_drain};
 use super::operation::{Kind, Operation, Plan, Watch};
 use super::step::{Hold, Step, Victim, Wait};
 
@@ -44,25 +44,27 @@ pub fn scale_up(scene: Scene<'_>) -> Plan {
     }
 }
 
-/// Whether a scale-down has begun to move clients; what was begun is brought to its end first.
+/// Whether clients of a pod that is to go for good are being moved, for whatever reason that began; it is brought to its
+/// end first, or the pod would stand in the way of everything else.
 #[must_use]
 pub fn scale_down_has_begun(scene: Scene<'_>) -> bool {
-    scene.census.leaving(scene.wish.replicas).iter().any(|seat| is_begun(scene, seat))
+    scene.census.leaving(scene.wish.replicas).iter().any(|seat| seat.own_drain)
 }
 
-fn is_begun(scene: Scene<'_>, seat: &Seat<'_>) -> bool {
-    let drain: Option<&DrainReport> = seat
-        .pod
-        .filter(|pod| !pod.terminating)
-        .and_then(|pod| own_drain(pod, scene.world))
-        .and_then(|report| report.drain.as_ref());
-    drain.is_some_and(|drain| drain.id.contains(DOWN))
+/// Whether the clients of a seat's pod are being moved by the operator for an operation of this id, or of any id that
+/// begins with [`DOWN`].
+fn drains_as(scene: Scene<'_>, seat: &Seat<'_>, operation: &str) -> bool {
+    let pod = seat.pod.filter(|pod| !pod.terminating);
+    let drain = pod.and_then(|pod| own_drain(pod, scene.world)).and_then(|report| report.drain.as_ref());
+    drain
+        .and_then(|drain| drain.id.strip_prefix(OWN))
+        .is_some_and(|id| id == operation || (operation == DOWN && id.starts_with(DOWN)))
 }
 
-/// Fewer pods: the highest ordinals first, drained, then the number is lowered step by step. `begin` is false when only
-/// what was begun may go on.
+/// Fewer pods: the highest ordinals first, drained, then the number is lowered step by step. Until the wish has held for
+/// long enough only what was begun for an earlier one goes on.
 #[must_use]
-pub fn scale_down(scene: Scene<'_>, begin: bool) -> Plan {
+pub fn scale_down(scene: Scene<'_>) -> Plan {
     let (from, wanted) = (scene.fleet.replicas, scene.wish.replicas);
     let id = format!("{DOWN}{wanted}");
     let left = hold_left(scene, &id);
@@ -76,19 +78,17 @@ pub fn scale_down(scene: Scene<'_>, begin: bool) -> Plan {
         let note = "held: no pod is removed while Redis is down; see the RedisReady condition";
         departures.held(Hold::Redis, note.to_owned());
     } else {
-        let begin = begin && left.is_zero();
         let mut contiguous = true;
+        let mut drained_below: Option<&HubPod> = None;
         for seat in scene.census.leaving(wanted).iter().rev() {
-            if !begin && !is_begun(scene, seat) {
-                if !left.is_zero() {
-                    departures.settle(
-                        left,
-                        format!(
-                            "scaling down from {from} to {wanted} once that has been wished for {} s",
-                            SCALE_DOWN_HOLD.as_secs()
-                        ),
-                    );
-                }
+            if !left.is_zero() && !drains_as(scene, seat, DOWN) {
+                departures.settle(
+                    left,
+                    format!(
+                        "scaling down from {from} to {wanted} once that has been wished for {} s",
+                        SCALE_DOWN_HOLD.as_secs()
+                    ),
+                );
                 break;
             }
             let gone = match seat.pod.filter(|_| seat.standing != Standing::Terminating) {
@@ -98,7 +98,21 @@ pub fn scale_down(scene: Scene<'_>, begin: bool) -> Plan {
             contiguous &= gone;
             if contiguous {
                 to = seat.ordinal;
+            } else if gone && seat.own_drain {
+                drained_below = drained_below.or(seat.pod);
             }
+        }
+        // Drained for another reason, it would be in the way for ever: pods go from the highest ordinal on, and it
+        // counts as down. So it comes back first.
+        if departures.steps.is_empty()
+            && to == from
+            && !departures.moves_clients()
+            && let Some(pod) = drained_below
+        {
+            departures.step(
+                Step::Delete { victim: victim(pod) },
+                format!("restarting {}, since higher ordinals go first", pod.name),
+            );
         }
     }
     if to < from {
@@ -112,7 +126,13 @@ pub fn scale_down(scene: Scene<'_>, begin: bool) -> Plan {
 
 fn hold_left(scene: Scene<'_>, id: &str) -> Duration {
     let world = scene.world;
+    let leaving = scene.census.leaving(scene.wish.replicas);
     let held = match world.ongoing.as_ref().filter(|going| going.id == id) {
+        // It has lowered the number before, or begun to move clients.
+        Some(going) if usize::try_from(going.total).is_ok_and(|total| total > leaving.len()) => {
+            SCALE_DOWN_HOLD
+        }
+        Some(_) if leaving.iter().any(|seat| drains_as(scene, seat, id)) => SCALE_DOWN_HOLD,
         Some(going) => elapsed(scene.census.now, going.started_at),
         // The wish is an old one: somebody edited the StatefulSet, and there is nothing to correct.
         None if world.last_wish == Some(scene.wish.replicas) => SCALE_DOWN_HOLD,

@@ -4,10 +4,13 @@
 //! - [`plugin`]: `kubectl wsc`, called by `kubectl`
 //! - [`namespace`]: a namespace, or one of a test; [`wsc_cluster`]: the custom resource in it
 //! - [`port_forward`]: a pod's port on loopback, which works with any cluster
+//! - [`fake_fleet`], [`fake_hub`]: kubelet and hubs for a cluster that has no nodes
 //! - [`api_server`], [`operator_process`]: an API with no nodes, and the operator as a process
 
 pub mod access;
 pub mod api_server;
+pub mod fake_fleet;
+pub mod fake_hub;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator_process;

@@ -7,6 +7,7 @@ mod children;
 mod drift;
 mod hot_settings;
 mod plugin;
+mod lifecycle;
 mod process;
 mod quiet;
 mod resource;
