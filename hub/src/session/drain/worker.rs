@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{local::idle_order::IdleOrder, session::edge::Edge};
 
-/// Between two handfuls of connections.
-const TICK: Duration = Duration::from_millis(20);
+/// Between two handfuls of connections. Short, because who stays waits for a whole handful: each close is some writes, two
+/// questions to Redis, and soon an upgrade elsewhere.
+const TICK: Duration = Duration::from_millis(5);
 /// Between two looks when all were sent away and some are not gone.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long an order by idleness is believed.
