@@ -148,50 +148,69 @@ impl Outbox {
         Self { state: Mutex::new(state), limits, counters, ready: Notify::new(), earlier: Notify::new() }
     }
 
-    /// Queues an envelope, for the trace that this task works for. A waiter is told by its own channel whatever happens; without one, `Err` says that the queue
-    /// is full.
+    /// Queues an envelope, for the trace that this task works for. A waiter is told by its own channel whatever happens;
+    /// without one, `Err` says that the queue is full.
     pub(super) fn push(
         &self,
         channel: Channel,
         envelope: Envelope,
         waiter: Option<(Instant, Waiter)>,
     ) -> Result<(), OutboxFull> {
+        let refused = self.push_many(&channel, std::iter::once((envelope, waiter)));
+        if refused.is_empty() { Ok(()) } else { Err(OutboxFull) }
+    }
+
+    /// The same for many to one channel, in their order. Returns the places of those that are not queued.
+    pub(super) fn push_many(
+        &self,
+        channel: &Channel,
+        envelopes: impl Iterator<Item = (Envelope, Option<(Instant, Waiter)>)>,
+    ) -> Vec<usize> {
+        let mut refused = Vec::new();
+        let trace = current_trace();
         let mut state = self.state.lock();
-        if state.closed {
-            if let Some((_, waiter)) = waiter {
-                waiter.fail(|_| BusError::Unavailable("this node is shutting down".to_owned()));
-            }
-            return Err(OutboxFull);
+        let State { outlets, ready, armed, closed, .. } = &mut *state;
+        if !outlets.contains_key(channel) {
+            let batcher = Batcher::new(self.limits);
+            outlets.insert(channel.clone(), Outlet { batcher, sequence: 0, scheduled: false });
         }
-        let deadline = waiter.as_ref().map(|(deadline, _)| *deadline);
-        let State { outlets, ready, armed, .. } = &mut *state;
-        let outlet = outlets.entry(channel.clone()).or_insert_with(|| Outlet {
-            batcher: Batcher::new(self.limits),
-            sequence: 0,
-            scheduled: false,
+        let Some(outlet) = outlets.get_mut(channel) else { return Vec::new() };
+        let (mut can_leave, mut earliest) = (false, None);
+        for (place, (envelope, waiter)) in envelopes.enumerate() {
+            let deadline = waiter.as_ref().map(|(deadline, _)| *deadline);
+            let queued = Queued { envelope, waiter, trace };
+            match if *closed { Err(Box::new(queued)) } else { outlet.batcher.push(queued) } {
+                Ok(idle) => {
+                    can_leave |= idle;
+                    earliest = [earliest, deadline].into_iter().flatten().min();
+                }
+                Err(queued) => refused.push((place, queued)),
+            }
+        }
+        if can_leave && !outlet.scheduled {
+            outlet.scheduled = true;
+            ready.push_back(channel.clone());
+            self.ready.notify_one();
+        }
+        if earliest.is_some_and(|at| armed.is_none_or(|armed| at < armed)) {
+            *armed = earliest;
+            self.earlier.notify_one();
+        }
+        let closed = *closed;
+        drop(state);
+        if !closed {
+            self.counters.dropped_outbound.add_len(refused.len());
+        }
+        let places = refused.into_iter().map(|(place, queued)| {
+            if let Some((_, waiter)) = queued.waiter {
+                waiter.fail(|target| match closed {
+                    true => BusError::Unavailable("this node is shutting down".to_owned()),
+                    false => BusError::Overloaded(target),
+                });
+            }
+            place
         });
-        match outlet.batcher.push(Queued { envelope, waiter, trace: current_trace() }) {
-            Ok(idle) => {
-                if idle && !outlet.scheduled {
-                    outlet.scheduled = true;
-                    ready.push_back(channel);
-                    self.ready.notify_one();
-                }
-                if deadline.is_some_and(|at| armed.is_none_or(|armed| at < armed)) {
-                    *armed = deadline;
-                    self.earlier.notify_one();
-                }
-                Ok(())
-            }
-            Err(refused) => {
-                drop(state);
-                self.counters.dropped_outbound.add(1);
-                if let Some((_, waiter)) = refused.waiter {
-                    waiter.fail(BusError::Overloaded);
-                }
-                Err(OutboxFull)
-            }
-        }
+        places.collect()
     }
 
     /// Sequence of the last batch to a channel, 0 before the first.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     identity::NodeInstance,
     protocol::envelope::Envelope,
-    routing::ports::{Answer, BusError, ClusterBus},
+    routing::ports::{Answer, BusError, ClusterBus, Letter},
 };
 
 /// The sending half of the bus.
@@ -94,6 +94,13 @@ fn stopped() -> BusError {
     BusError::Unavailable("other: this node is shutting down".to_owned())
 }
 
+/// What is said of one of many envelopes.
+enum ToCome {
+    /// Nobody waits for its report.
+    Posted(Result<Answer, BusError>),
+    Report(oneshot::Receiver<Result<Answer, BusError>>),
+}
+
 impl ClusterBus for RedisBus {
     fn request(
         &self,
@@ -119,6 +126,47 @@ impl ClusterBus for RedisBus {
         self.outbox
             .push(Channel::Node(target.node.clone()), envelope, None)
             .map_err(|_| BusError::Overloaded(target.clone()))
+    }
+
+    fn send_many(
+        &self,
+        target: &NodeInstance,
+        letters: Vec<Letter>,
+    ) -> BoxFuture<'static, Vec<Result<Answer, BusError>>> {
+        if let Err(error) = self.usable() {
+            return futures::future::ready(vec![Err(error); letters.len()]).boxed();
+        }
+        let now = Instant::now();
+        let mut answers: Vec<ToCome> = Vec::with_capacity(letters.len());
+        let envelopes = letters.into_iter().map(|Letter { envelope, timeout }| {
+            let waiter = envelope.wants_report.then(|| {
+                let (done, answer) = oneshot::channel();
+                answers.push(ToCome::Report(answer));
+                (now + timeout, Waiter::One(target.clone(), done))
+            });
+            if waiter.is_none() {
+                answers.push(ToCome::Posted(Ok(Answer::posted())));
+            }
+            (envelope, waiter)
+        });
+        let refused = self.outbox.push_many(&Channel::Node(target.node.clone()), envelopes);
+        for place in refused {
+            // Whoever waits hears of it by the waiter.
+            if let Some(answer @ ToCome::Posted(_)) = answers.get_mut(place) {
+                *answer = ToCome::Posted(Err(BusError::Overloaded(target.clone())));
+            }
+        }
+        async move {
+            let mut told = Vec::with_capacity(answers.len());
+            for answer in answers {
+                told.push(match answer {
+                    ToCome::Posted(answer) => answer,
+                    ToCome::Report(answer) => answer.await.unwrap_or_else(|_| Err(stopped())),
+                });
+            }
+            told
+        }
+        .boxed()
     }
 
     fn broadcast(

@@ -27,6 +27,9 @@ const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 const WAITING: usize = 4096;
 /// More workers than this gain nothing: the reader that feeds them is one.
 const MOST_SHARDS: usize = 8;
+/// Envelopes handled before the sessions they were for get a turn. The more there are, the more frames a session writes
+/// at once; so many take well below a millisecond.
+const AT_ONCE: usize = 1024;
 
 /// Where an answer goes.
 pub(super) trait Reply: Send + 'static {
@@ -100,28 +103,42 @@ impl<R: Reply> ShardWorker<R> {
     /// Hands over one delivery after the other until told to stop. Answers that take time are awaited aside.
     pub(super) async fn run(mut self, inbound: Arc<dyn Inbound>, shutdown: CancellationToken) {
         let mut waiting: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        let mut taken = Vec::new();
         loop {
+            let room = WAITING.saturating_sub(waiting.len()).min(AT_ONCE);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(()) = waiting.next(), if !waiting.is_empty() => {}
-                delivery = self.receiver.recv(), if waiting.len() < WAITING => {
-                    let Some(Delivery { source, envelope, reply, trace }) = delivery else { return };
-                    self.bytes.fetch_sub(envelope.payload.len(), Ordering::Relaxed);
-                    let handling = match trace {
-                        None => inbound.handle(&source, envelope),
-                        Some(trace) => traced::handle(&*inbound, &source, envelope, &trace),
-                    };
-                    match (handling, reply) {
-                        (Handling::Done(answer), Some(reply)) => reply.send(answer),
-                        (Handling::Waiting(answer), reply) => waiting.push(answer.map(|answer| {
-                            if let (Some(answer), Some(reply)) = (answer, reply) {
-                                reply.send(answer);
-                            }
-                        }).boxed()),
-                        (Handling::Ignored | Handling::Done(_), _) => {}
+                count = self.receiver.recv_many(&mut taken, room), if room > 0 => {
+                    if count == 0 {
+                        return;
                     }
+                    waiting.extend(taken.drain(..).filter_map(|delivery| self.handle(&*inbound, delivery)));
                 }
             }
         }
+    }
+
+    /// Hands over one delivery; what is left to do when the answer takes time.
+    fn handle(&self, inbound: &dyn Inbound, delivery: Delivery<R>) -> Option<BoxFuture<'static, ()>> {
+        let Delivery { source, envelope, reply, trace } = delivery;
+        self.bytes.fetch_sub(envelope.payload.len(), Ordering::Relaxed);
+        let handling = match trace {
+            None => inbound.handle(&source, envelope),
+            Some(trace) => traced::handle(inbound, &source, envelope, &trace),
+        };
+        match (handling, reply) {
+            (Handling::Done(answer), Some(reply)) => reply.send(answer),
+            (Handling::Waiting(answer), reply) => {
+                let answered = answer.map(|answer| {
+                    if let (Some(answer), Some(reply)) = (answer, reply) {
+                        reply.send(answer);
+                    }
+                });
+                return Some(answered.boxed());
+            }
+            (Handling::Ignored | Handling::Done(_), _) => {}
+        }
+        None
     }
 }

@@ -1,6 +1,6 @@
 //! Identifiers that callers choose: users, devices, groups, messages, message types.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::{Arc, LazyLock}};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -147,7 +147,9 @@ impl MessageType {
 impl Default for MessageType {
     /// `text`.
     fn default() -> Self {
-        Self(Arc::from("text"))
+        // One for all: most messages have it.
+        static TEXT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("text"));
+        Self(Arc::clone(&TEXT))
     }
 }
 

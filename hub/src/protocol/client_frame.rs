@@ -1,5 +1,7 @@
 //! What a client sends: one JSON object per text frame.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -124,6 +126,7 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
 
     let RawFields { message_type, message_id: raw_id, content, data, receiver, group, store, offset, ack } =
         raw;
+    let (message_type, raw_id) = (message_type.map(Cow::Owned), raw_id.map(Cow::Owned));
     let message =
         RawMessage { message_type, message_id: raw_id, content, data }.check().map_err(bad_request)?;
     match message.message_type.as_str() {

@@ -1,6 +1,6 @@
 //! A message as a caller writes it, in a client frame or an API body.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -95,20 +95,15 @@ pub struct KickRequest {
     pub ban: Option<Duration>,
 }
 
-/// The fields that a message shares between frames and bodies. Unknown fields are ignored.
-#[derive(Deserialize)]
-pub(super) struct RawMessage {
-    #[serde(default)]
-    pub(super) message_type: Option<String>,
-    #[serde(default)]
-    pub(super) message_id: Option<String>,
-    #[serde(default)]
+/// The fields that a message shares between frames and bodies.
+pub(super) struct RawMessage<'a> {
+    pub(super) message_type: Option<Cow<'a, str>>,
+    pub(super) message_id: Option<Cow<'a, str>>,
     pub(super) content: Option<Box<RawValue>>,
-    #[serde(default)]
     pub(super) data: Option<Box<RawValue>>,
 }
 
-impl RawMessage {
+impl RawMessage<'_> {
     /// Validates the fields; the sentence says which one is wrong.
     pub(super) fn check(self) -> Result<Message, String> {
         let message_type = match self.message_type {

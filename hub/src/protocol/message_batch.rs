@@ -1,6 +1,6 @@
 //! Messages as API bodies: one for a user, one for everyone, many for many.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -95,11 +95,21 @@ fn take<T: DeserializeOwned>(
     serde_json::from_str(raw.get()).map(Some).map_err(wrong)
 }
 
+/// A field that is a string.
+fn take_text<'a>(field: &str, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, BadBody> {
+    // A JSON string without a backslash is its own text.
+    let quoted = raw.and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
+    match quoted.filter(|text| !text.contains('\\')) {
+        Some(text) => Ok(Some(Cow::Borrowed(text))),
+        None => Ok(take::<String>(field, raw, "a string")?.map(Cow::Owned)),
+    }
+}
+
 impl Fields<'_> {
     fn message(&self) -> Result<Message, BadBody> {
         let raw = RawMessage {
-            message_type: take("message_type", self.message_type, "a string")?,
-            message_id: take("message_id", self.message_id, "a string")?,
+            message_type: take_text("message_type", self.message_type)?,
+            message_id: take_text("message_id", self.message_id)?,
             content: self.content.map(ToOwned::to_owned),
             data: self.data.map(ToOwned::to_owned),
         };
@@ -180,11 +190,12 @@ impl Fields<'_> {
         }
     }
 
-    fn entry(&self) -> Result<BatchEntry, BadBody> {
-        let receiver: String = take("receiver", self.receiver, "a string")?
+    /// The message with options that were read before.
+    fn entry(&self, options: SendOptions) -> Result<BatchEntry, BadBody> {
+        let receiver = take_text("receiver", self.receiver)?
             .ok_or_else(|| BadBody::new("receiver is missing, name a user"))?;
         let receiver = UserId::new(receiver).map_err(|error| BadBody::new(format!("receiver: {error}")))?;
-        Ok(BatchEntry { receiver, message: self.message()?, options: self.options()? })
+        Ok(BatchEntry { receiver, message: self.message()?, options })
     }
 }
 
@@ -242,6 +253,8 @@ pub fn parse_batch(body: &[u8]) -> Result<Vec<BatchEntry>, BadBody> {
         )));
     }
     let mut entries = Vec::with_capacity(messages.len());
+    // Most calls write the same options for each.
+    let mut read: Option<(Option<&str>, SendOptions)> = None;
     for (place, raw) in messages.iter().enumerate() {
         let named = |bad: BadBody| BadBody { detail: format!("messages[{place}]: {}", bad.detail), ..bad };
         let not_an_object =
@@ -251,7 +264,13 @@ pub fn parse_batch(body: &[u8]) -> Result<Vec<BatchEntry>, BadBody> {
         }
         let fields: Fields<'_> =
             serde_json::from_str(raw.get()).map_err(|e| named(BadBody::new(e.to_string())))?;
-        entries.push(fields.entry().map_err(named)?);
+        let text = fields.options.map(RawValue::get);
+        let options = match read.filter(|(same, _)| *same == text) {
+            Some((_, options)) => options,
+            None => fields.options().map_err(named)?,
+        };
+        read = Some((text, options));
+        entries.push(fields.entry(options).map_err(named)?);
     }
     Ok(entries)
 }

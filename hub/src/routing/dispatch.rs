@@ -6,23 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, future};
+use futures::FutureExt;
 
 use super::{
     acks::AwaitedAck,
     moving::{self, MovingWait},
-    ports::{Answer, BusError, Letter},
     retry,
     router::Router,
     tally::{Outcome, SendTally},
-    targets::Targets,
-    whereabouts::Freshness,
 };
 use crate::{
     identity::{NodeId, NodeInstance, UserId},
     local::{delivery_tally::Settled, fan_out},
     protocol::{
-        envelope::{Envelope, Kind, ReportStatus},
         error_code::ErrorCode,
         message::{SendOptions, Wait},
         millis::whole_millis,
@@ -35,19 +31,19 @@ use crate::{
 /// One message on its way to one user.
 pub(super) struct Flight<'a> {
     pub(super) receiver: &'a UserId,
-    frame: WireFrame,
+    pub(super) frame: WireFrame,
     options: SendOptions,
     pub(super) tally: SendTally,
     /// This node's connections that have the frame and have not all written it.
     local: Option<Settled>,
     /// Of a stored message: its news, and the other nodes where the receiver was when it was stored. Who connects later
     /// reads it from the inbox.
-    stored: Option<(StoredNotice, Vec<NodeInstance>)>,
+    pub(super) stored: Option<(StoredNotice, Vec<NodeInstance>)>,
     /// The receiver's word that it has the message, where it is waited for.
     ack: Option<AwaitedAck>,
     retries: u32,
     /// Tries of any kind that were made.
-    tries: u32,
+    pub(super) tries: u32,
     /// While it waits for a receiver on the move.
     pub(super) wait: Option<MovingWait>,
     /// When the present try began, since acceptance.
@@ -94,7 +90,7 @@ impl<'a> Flight<'a> {
         self.options.timeout.saturating_sub(elapsed)
     }
 
-    fn repeats_left(&self) -> u32 {
+    pub(super) fn repeats_left(&self) -> u32 {
         self.options.max_retries.saturating_sub(self.retries)
     }
 
@@ -170,9 +166,6 @@ fn accepted(status: SendStatus) -> SendStatus {
     }
 }
 
-/// Envelopes to one node, each with the place of its flight and its number.
-type Bundle = (NodeInstance, Vec<(usize, u64)>, Vec<Letter>);
-
 impl Router {
     /// Brings messages, each of which was tried here, to their ends. Those for one receiver keep their order: an earlier
     /// one is not repeated once a later one is ahead of it. `retrying` is set while something is tried again.
@@ -238,51 +231,10 @@ impl Router {
     }
 
     /// Whether the receiver is known to be here and on no other node, well enough for a first try.
-    fn is_nowhere_else(&self, flight: &Flight<'_>) -> bool {
+    pub(super) fn is_nowhere_else(&self, flight: &Flight<'_>) -> bool {
         let hearing = self.registration.borrow().hearing;
         // A stored message goes where the receiver was when it was stored.
         flight.tries <= 1 && flight.stored.is_none() && self.whereabouts.only_here(flight.receiver, hearing)
-    }
-
-    /// One try of each at the other nodes where its receiver is.
-    async fn try_elsewhere(&self, flights: &mut [Flight<'_>], active: &[usize], accepted: Instant) {
-        for place in active {
-            flights[*place].tries += 1;
-        }
-        self.let_them_leave(flights, active, accepted).await;
-        let nowhere_else = |place: &&usize| !self.is_nowhere_else(&flights[**place]);
-        let active: Vec<usize> = active.iter().filter(nowhere_else).copied().collect();
-        if active.is_empty() {
-            return;
-        }
-        let targets = self.targets_of(flights, &active, accepted).await;
-        for place in &active {
-            let flight = &mut flights[*place];
-            if flight.stored.is_none() && targets.get(flight.receiver).is_some_and(Vec::is_empty) {
-                self.try_who_came_here(flight);
-            }
-        }
-        let bundles = self.bundles(flights, &active, &targets, accepted.elapsed());
-        if bundles.is_empty() {
-            return;
-        }
-        let mut places = Vec::with_capacity(bundles.len());
-        let mut answers = Vec::with_capacity(bundles.len());
-        for (target, numbers, letters) in bundles {
-            answers.push(self.bus.send_many(&target, letters));
-            places.push((target, numbers));
-        }
-        let answers = future::join_all(answers).await;
-        for ((target, numbers), answers) in places.into_iter().zip(answers) {
-            for ((place, number), answer) in numbers.into_iter().zip(answers) {
-                let flight = &mut flights[place];
-                let outcome = outcome(answer);
-                if matches!(outcome, Outcome::NotHere | Outcome::Gone) {
-                    self.whereabouts.disbelieve(flight.receiver);
-                }
-                flight.tally.note(target.clone(), number, outcome);
-            }
-        }
     }
 
     /// Queues a message for its receiver's connections here, unless that was done before.
@@ -302,90 +254,6 @@ impl Router {
             let full = "the connection's queue is full".to_owned();
             flight.tally.note_own(Outcome::NotSent(ErrorCode::Overloaded, full));
         }
-    }
-
-    /// The other nodes of each active receiver, looked up together. A fault or doubt of the registry is noted where it
-    /// matters.
-    async fn targets_of(
-        &self,
-        flights: &mut [Flight<'_>],
-        active: &[usize],
-        accepted: Instant,
-    ) -> HashMap<UserId, Vec<NodeInstance>> {
-        let elapsed = accepted.elapsed();
-        let mut receivers: Vec<UserId> = active
-            .iter()
-            .map(|place| &flights[*place])
-            .filter(|flight| flight.stored.is_none())
-            .map(|flight| flight.receiver.clone())
-            .collect();
-        receivers.sort_unstable();
-        receivers.dedup();
-        let left = active.iter().map(|place| flights[*place].left(elapsed)).max().unwrap_or_default();
-        // All that are active have been tried equally often.
-        let first = active.first().is_none_or(|place| flights[*place].tries <= 1);
-        let freshness = if first { Freshness::Known } else { Freshness::Fresh };
-        let found = match receivers.as_slice() {
-            [] => Vec::new(),
-            [only] => vec![self.targets(only, freshness, left).await],
-            many => self.targets_of_many(many, freshness, left).await,
-        };
-        let found: HashMap<UserId, Targets> = receivers.into_iter().zip(found).collect();
-        for place in active {
-            let flight = &mut flights[*place];
-            if flight.stored.is_some() {
-                continue;
-            }
-            let Some(targets) = found.get(flight.receiver) else { continue };
-            if let Some(doubt) = targets.doubt.clone() {
-                flight.tally.note_registry_error(doubt);
-            } else if targets.moving {
-                flight.tally.note_moving();
-            }
-        }
-        found.into_iter().map(|(user, targets)| (user, targets.nodes)).collect()
-    }
-
-    /// What goes to which node.
-    fn bundles(
-        &self,
-        flights: &[Flight<'_>],
-        active: &[usize],
-        targets: &HashMap<UserId, Vec<NodeInstance>>,
-        elapsed: Duration,
-    ) -> Vec<Bundle> {
-        let mut bundles: Vec<Bundle> = Vec::new();
-        let mut at: HashMap<NodeInstance, usize> = HashMap::new();
-        for place in active {
-            let flight = &flights[*place];
-            let left = flight.left(elapsed);
-            let timeout = retry::patience(flight.repeats_left(), left);
-            let (kind, payload, targets) = match &flight.stored {
-                None => {
-                    let targets = targets.get(flight.receiver).map_or(&[][..], Vec::as_slice);
-                    (Kind::Deliver, flight.frame.bytes().clone(), targets)
-                }
-                Some((notice, nodes)) => (Kind::Stored, notice.encode(), nodes.as_slice()),
-            };
-            for (target, number) in flight.tally.to_ask(targets) {
-                let number = number.unwrap_or_else(|| if flight.waits() { self.next_number() } else { 0 });
-                let envelope = Envelope {
-                    kind,
-                    wants_report: flight.waits(),
-                    patience: flight.waits().then_some(left),
-                    number,
-                    subject: Some(flight.receiver.clone()),
-                    payload: payload.clone(),
-                };
-                let bundle = *at.entry(target.clone()).or_insert_with(|| {
-                    bundles.push((target, Vec::new(), Vec::new()));
-                    bundles.len() - 1
-                });
-                bundles[bundle].1.push((*place, number));
-                bundles[bundle].2.push(Letter { envelope, timeout });
-            }
-        }
-        bundles
     }
 }
 
@@ -450,24 +318,5 @@ pub(super) async fn confirmed(mut settled: Settled, left: Duration) -> Outcome {
         0 if in_time && settled.in_doubt() == 0 => Outcome::NotHere,
         0 => Outcome::Silent,
         written => Outcome::Reached(written),
-    }
-}
-
-fn outcome(answer: Result<Answer, BusError>) -> Outcome {
-    match answer {
-        Ok(
-            Answer { status: ReportStatus::Done, count: 0 } | Answer { status: ReportStatus::NotHere, .. },
-        ) => Outcome::NotHere,
-        Ok(Answer { status: ReportStatus::Done, count }) => Outcome::Reached(count),
-        Ok(Answer { status: ReportStatus::Overloaded, .. }) => {
-            Outcome::NotSent(ErrorCode::Overloaded, "the receiver's node is overloaded".to_owned())
-        }
-        // The node's end takes its users with it; a repeat looks them up afresh.
-        Err(BusError::NodeGone(_)) => Outcome::Gone,
-        Err(BusError::NoReport(_)) => Outcome::Silent,
-        Err(error @ BusError::Overloaded(_)) => Outcome::NotSent(ErrorCode::Overloaded, error.to_string()),
-        Err(error @ BusError::Unavailable(_)) => {
-            Outcome::NotSent(ErrorCode::RegistryUnavailable, error.to_string())
-        }
     }
 }

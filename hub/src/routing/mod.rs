@@ -26,6 +26,7 @@ pub mod moving;
 mod offline_news;
 pub mod ports;
 pub mod registry;
+mod remote_try;
 pub mod retry;
 pub mod revoke;
 pub mod router;
