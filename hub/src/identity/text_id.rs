@@ -1,6 +1,10 @@
 //! Identifiers that callers choose: users, devices, groups, messages, message types.
 
-use std::{borrow::Borrow, fmt, sync::{Arc, LazyLock}};
+use std::{
+    borrow::Borrow,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 

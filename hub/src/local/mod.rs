@@ -16,5 +16,7 @@ mod inbox_feed_test;
 pub mod inbox_page;
 pub mod memberships;
 pub mod outbound_queue;
+#[cfg(test)]
+mod outbound_queue_test;
 pub mod queue_budget;
 pub mod stored_fan_out;

@@ -45,6 +45,11 @@ impl<S> ClientStream<S> {
         &mut self.inner
     }
 
+    /// Whether something is to be written before anything else.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
     /// Keeps what is to be written before anything else. There is no other rest.
     pub(super) fn keep_rest(&mut self, rest: &[u8]) {
         debug_assert!(self.rest.is_empty(), "two rests");

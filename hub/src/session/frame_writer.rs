@@ -58,6 +58,8 @@ pub enum Written {
 pub struct FrameWriter {
     taken: VecDeque<Outbound>,
     ping: bool,
+    /// The WebSocket layer may have an answer of its own to write.
+    answering: bool,
     /// Receipt of the frame whose rest the stream holds.
     unconfirmed: Option<Receipt>,
     stall: Option<Pin<Box<Sleep>>>,
@@ -74,6 +76,11 @@ impl FrameWriter {
     /// Asks for a protocol ping before the next frame.
     pub fn ping(&mut self) {
         self.ping = true;
+    }
+
+    /// The WebSocket layer has read something that it may answer by itself: that goes before the next frame.
+    pub fn answers_go_first(&mut self) {
+        self.answering = true;
     }
 
     /// Frames taken from the queue but never handed to the socket.
@@ -110,8 +117,12 @@ impl FrameWriter {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            // The rest of a frame goes first, then what the WebSocket layer answers by itself.
-            ready!(socket.poll_flush_unpin(cx))?;
+            // The rest of a frame goes first, then what the WebSocket layer answers by itself. To ask the layer when
+            // there is neither costs as much as all else here.
+            if self.answering || socket.get_ref().has_rest() {
+                ready!(socket.poll_flush_unpin(cx))?;
+                self.answering = false;
+            }
             if let Some(receipt) = self.unconfirmed.take() {
                 receipt.written();
             }

@@ -108,6 +108,15 @@ impl Client {
         self.writer.poll(&mut self.socket, &self.queue, &self.metrics, &mut cx)
     }
 
+    /// Reads a ping with payload "hi", masked with zeros, and on, which is when the WebSocket layer answers it.
+    fn hear_ping(&mut self) {
+        self.wire().incoming.extend([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        let mut cx = Context::from_waker(noop_waker_ref());
+        assert!(matches!(self.socket.poll_next_unpin(&mut cx), Poll::Ready(Some(Ok(_)))));
+        self.writer.answers_go_first();
+        assert!(self.socket.poll_next_unpin(&mut cx).is_pending());
+    }
+
     fn wire(&mut self) -> &mut Socket {
         self.socket.get_mut().socket()
     }
@@ -191,11 +200,7 @@ fn an_answer_to_a_ping_waits_for_the_rest_of_a_frame() {
     let mut client = Client::new(50);
     client.queue.push(frame(100), None).unwrap();
     assert!(client.poll().is_pending());
-    // A ping with payload "hi", masked with zeros.
-    client.wire().incoming.extend([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']);
-    let mut cx = Context::from_waker(noop_waker_ref());
-    assert!(matches!(client.socket.poll_next_unpin(&mut cx), Poll::Ready(Some(Ok(_)))));
-    assert!(client.socket.poll_next_unpin(&mut cx).is_pending());
+    client.hear_ping();
     assert_eq!(client.wire().taken.len(), 50);
     client.queue.push(frame(1), None).unwrap();
     client.wire().room = usize::MAX;
@@ -203,6 +208,20 @@ fn an_answer_to_a_ping_waits_for_the_rest_of_a_frame() {
     let mut expected = Vec::new();
     frame(100).put_image(&mut expected);
     expected.extend([0x8A, 2, b'h', b'i']);
+    frame(1).put_image(&mut expected);
+    assert_eq!(client.wire().taken, expected);
+}
+
+#[test]
+fn a_frame_does_not_cut_an_answer_of_which_the_socket_took_a_part() {
+    let mut client = Client::new(1);
+    client.hear_ping();
+    assert_eq!(client.wire().taken, [0x8A]);
+    client.queue.push(frame(1), None).unwrap();
+    assert!(client.poll().is_pending());
+    client.wire().room = usize::MAX;
+    assert!(client.poll().is_pending());
+    let mut expected = vec![0x8A, 2, b'h', b'i'];
     frame(1).put_image(&mut expected);
     assert_eq!(client.wire().taken, expected);
 }

@@ -1,14 +1,9 @@
 //! Signs of life of one connection, written by its session and by the sweep.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
-    },
-    task::Waker,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
-
-use futures::task::AtomicWaker;
 
 use crate::local::connection::Connection;
 
@@ -29,7 +24,6 @@ pub struct Pulse {
     token_ends: AtomicU64,
     /// The end that was announced.
     warned_of: AtomicU64,
-    waker: AtomicWaker,
 }
 
 /// What the sweep has to do about a connection.
@@ -58,7 +52,6 @@ impl Pulse {
             next_ping: AtomicU64::new(next_ping),
             token_ends: AtomicU64::new(token_ends.unwrap_or(NEVER)),
             warned_of: AtomicU64::new(NEVER),
-            waker: AtomicWaker::new(),
         }
     }
 
@@ -74,10 +67,10 @@ impl Pulse {
         self.token_ends.store(token_ends, Ordering::Release);
     }
 
-    /// Whether a ping is to be written; asked by the session, which is woken by the next one.
-    pub fn take_ping(&self, waker: &Waker) -> bool {
-        self.waker.register(waker);
-        self.ping_due.swap(false, Ordering::AcqRel)
+    /// Whether a ping is to be written; asked by the session, which is woken by the next one as by a frame.
+    pub fn take_ping(&self) -> bool {
+        // Asked for every frame, and hardly ever so.
+        self.ping_due.load(Ordering::Acquire) && self.ping_due.swap(false, Ordering::AcqRel)
     }
 
     /// Decides what is due at `now`. `warning`: how long before its end a token is said to expire, in milliseconds.
@@ -98,7 +91,7 @@ impl Pulse {
         }
         self.next_ping.store(now.saturating_add(ping_interval), Ordering::Relaxed);
         self.ping_due.store(true, Ordering::Release);
-        self.waker.wake();
+        self.connection.queue.nudge();
         Due::Ping
     }
 }
@@ -128,11 +121,10 @@ mod tests {
     #[test]
     fn two_unanswered_pings_end_it_and_any_byte_starts_anew() {
         let pulse = pulse(None);
-        let waker = Waker::noop();
         assert_eq!(pulse.check(99, 100, 0), Due::Nothing);
-        assert!(!pulse.take_ping(waker));
+        assert!(!pulse.take_ping());
         assert_eq!(pulse.check(100, 100, 0), Due::Ping);
-        assert!(pulse.take_ping(waker) && !pulse.take_ping(waker));
+        assert!(pulse.take_ping() && !pulse.take_ping());
         assert_eq!(pulse.check(150, 100, 0), Due::Nothing);
         assert_eq!(pulse.check(200, 100, 0), Due::Ping);
         pulse.heard();

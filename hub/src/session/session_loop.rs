@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Poll::Ready(end) = self.poll_read(cx) {
             return Poll::Ready(end);
         }
-        if self.admitted.watched().pulse().take_ping(cx.waker()) {
+        if self.admitted.watched().pulse().take_ping() {
             self.writer.ping();
         }
         let metrics = &self.admitted.edge.metrics;
@@ -175,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 },
                 Poll::Ready(Some(Ok(message))) => message,
             };
+            self.writer.answers_go_first();
             match &message {
                 Message::Text(text) => self.reading = self.inbound.text(text, &mut self.admitted),
                 Message::Binary(_) => {
