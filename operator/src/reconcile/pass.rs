@@ -47,6 +47,9 @@ const SOON: Duration = Duration::from_secs(2);
 /// watched.
 const FAULTY: Duration = Duration::from_secs(5);
 
+/// Shortest pause between two looks.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// One pass.
 pub struct Pass<'a> {
     pub(super) shared: &'a Shared,
@@ -112,7 +115,8 @@ impl<'a> Pass<'a> {
         let fleet = hub_set.as_ref().or(running.as_ref()).map(Fleet::read);
 
         let pods = self.pods();
-        if memory.hubs.is_due(&pods, Instant::now()) {
+        let asked = memory.hubs.is_due(&pods, Instant::now());
+        if asked {
             self.ask_hubs(&secrets, &pods, memory).await;
         }
         let world = self.world(fleet, pods, &previous, memory);
@@ -150,7 +154,10 @@ impl<'a> Pass<'a> {
         } else {
             hubs::WHILE_UNSETTLED
         };
-        Ok(Requeue::requeue(self.pause(&plan, &children, memory)))
+        // What the hubs said just now may ask for another number of nodes than what they said before.
+        let rescale = asked && self.scaling(&next, &world.pods, memory).replicas != wish.replicas;
+        let pause = self.pause(&plan, &children, memory);
+        Ok(Requeue::requeue(if rescale { AT_ONCE } else { pause }))
     }
 
     /// The hub StatefulSet before this pass, if it is ours.
@@ -307,7 +314,7 @@ impl<'a> Pass<'a> {
         if !children.faults.is_empty() || !children.refusals.is_empty() {
             pause = pause.min(FAULTY);
         }
-        pause.max(Duration::from_millis(200))
+        pause.max(AT_ONCE)
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`port_forward`]: a pod's port on loopback, which works with any cluster
 //! - [`fake_fleet`], [`fake_hub`]: kubelet and hubs for a cluster that has no nodes
 //! - [`api_server`], [`operator_process`]: an API with no nodes, and the operator as a process
+//! - [`played_fleet`], [`played_hub`]: pods that run there without a kubelet, and answer the operator
 
 pub mod access;
 pub mod api_server;
@@ -14,6 +15,8 @@ pub mod fake_hub;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator_process;
+pub mod played_fleet;
+pub mod played_hub;
 pub mod plugin;
 pub mod port_forward;
 pub mod resource;
