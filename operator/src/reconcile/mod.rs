@@ -15,7 +15,7 @@
 //! - [`autoscale`]: the number of nodes wished for
 //! - [`hot_settings`]: settings on their way to the running nodes
 //! - [`act`]: the fence, and requests about pods
-//! - [`status`], [`verdicts`]: what the resource is told
+//! - [`status`], [`verdicts`], [`redis_verdict`]: what the resource is told
 //! - [`undecodable`]: resources this release cannot read
 //! - [`events`]: events on the resource
 //! - [`leadership`]: leader election
@@ -40,6 +40,7 @@ pub mod leadership;
 pub mod memory;
 pub mod operate;
 pub mod pass;
+pub mod redis_verdict;
 pub mod secrets;
 pub mod status;
 pub mod sweep;

@@ -7,7 +7,6 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::WscCluster;
 use crate::api::conditions::{self, ConditionStatus, reasons};
-use crate::api::redis::Persistence;
 use crate::api::status::{Phase, WscClusterStatus};
 use crate::desired::names;
 use crate::observed::redis::{RedisFault, RedisHealth};
@@ -18,6 +17,7 @@ use crate::plan::step::{Hold, Wait};
 use crate::plan::wish::Wish;
 
 use super::hot_settings;
+use super::redis_verdict;
 use super::secrets::SpecFault;
 
 /// Why the operator only looks on.
@@ -86,7 +86,7 @@ pub fn conclude(
     now: Timestamp,
 ) -> Phase {
     let spec_valid = spec_valid(findings);
-    let redis = redis(findings);
+    let redis = redis_verdict::redis(findings);
     let progressing = progressing(findings);
     let degraded = degraded(findings, previous, now);
     let available = available(findings);
@@ -143,83 +143,6 @@ fn spec_valid(findings: &Findings<'_>) -> Verdict {
     }
 }
 
-fn redis(findings: &Findings<'_>) -> Verdict {
-    let spec = &findings.cluster.spec.redis;
-    match &findings.world.redis {
-        RedisHealth::Unknown if findings.wish.replicas == 0 => Verdict::new(
-            ConditionStatus::Unknown,
-            reasons::UNKNOWN,
-            "no node runs, so nobody can say; the nodes report on Redis once there are replicas",
-        ),
-        RedisHealth::Unknown => {
-            let cause = findings.world.hubs.values().find_map(|view| view.answer.as_ref().err()).map_or_else(
-                || "no node has reported yet".to_owned(),
-                |error| format!("no node has reported yet; {error}"),
-            );
-            Verdict::new(ConditionStatus::Unknown, reasons::UNKNOWN, cause)
-        }
-        RedisHealth::Up { nodes } => {
-            let kept = match &spec.managed {
-                Some(managed) if managed.persistence == Persistence::None => {
-                    "; its data lives in memory only (redis.managed.persistence is None) and is lost when its pod ends"
-                }
-                _ => "",
-            };
-            Verdict::new(true, reasons::AS_EXPECTED, format!("{nodes} nodes reach Redis{kept}"))
-        }
-        RedisHealth::Down { fault, error, nodes, answered } => {
-            let (reason, advice) = redis_advice(*fault, findings.cluster);
-            let listed = nodes.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            Verdict::new(
-                false,
-                reason,
-                format!("{} of {answered} nodes cannot use Redis ({listed}): {error}; {advice}", nodes.len()),
-            )
-        }
-    }
-}
-
-fn redis_advice(fault: RedisFault, cluster: &WscCluster) -> (&'static str, String) {
-    let external = cluster.spec.redis.external.as_ref();
-    match fault {
-        RedisFault::AuthenticationFailed => (
-            reasons::AUTHENTICATION_FAILED,
-            match external.and_then(|external| external.auth_secret_ref.as_ref()) {
-                Some(secret) => format!(
-                    "correct username and password in Secret {}, the nodes read it again by themselves",
-                    secret.name
-                ),
-                None if external.is_some() => {
-                    "the server wants a password: name a Secret in redis.external.authSecretRef".to_owned()
-                }
-                None => {
-                    "the password was changed: Redis restarts with the one in the Secret and the nodes read it again by themselves, within two minutes; if this lasts, delete the pod of Redis".to_owned()
-                }
-            },
-        ),
-        RedisFault::PrefixInUse => (
-            reasons::PREFIX_IN_USE,
-            "another live cluster uses the same redis.keyPrefix on this Redis: give each its own, or end the other one".to_owned(),
-        ),
-        RedisFault::TlsFailed => (
-            reasons::TLS_FAILED,
-            "check redis.external.tls: whether the server speaks TLS on this port, and the certificates in the named Secrets".to_owned(),
-        ),
-        RedisFault::Unreachable => (
-            reasons::UNREACHABLE,
-            if external.is_some() {
-                "check redis.external.addresses, the server, and network policies between".to_owned()
-            } else {
-                "check the managed Redis pod; the nodes reconnect by themselves".to_owned()
-            },
-        ),
-        RedisFault::Other => (
-            reasons::REDIS_ERROR,
-            "see the message of the server; the nodes keep trying".to_owned(),
-        ),
-    }
-}
-
 fn progressing(findings: &Findings<'_>) -> Verdict {
     if let Some(standstill) = findings.standstill {
         return standing_still(standstill, false);
@@ -258,6 +181,13 @@ fn progressing(findings: &Findings<'_>) -> Verdict {
                 "waiting for {} of {} pods to become Ready and register",
                 census.starting, findings.wish.replicas
             ),
+        );
+    }
+    if findings.plan.stuck.is_none() && (census.old > 0 || lags(findings)) {
+        return Verdict::new(
+            true,
+            reasons::ROLLING_OUT,
+            "waiting for the StatefulSet controller to see the changed template",
         );
     }
     if let Some(verdict) = hot_settings::progressing(&hot_settings::applied(findings), findings.wish.replicas)
@@ -309,7 +239,7 @@ fn degraded(findings: &Findings<'_>, previous: Option<Phase>, now: Timestamp) ->
         return Verdict::new(true, reasons::APPLY_FAILED, first.clone());
     }
     if findings.world.redis.is_down() && !redis_starts(findings, previous, now) {
-        let verdict = redis(findings);
+        let verdict = redis_verdict::redis(findings);
         return Verdict::new(true, verdict.reason, verdict.message);
     }
     if let Some(verdict) = hot_settings::refused(&hot_settings::applied(findings)) {
@@ -393,6 +323,11 @@ impl Tally {
     }
 }
 
+/// Whether the StatefulSet controller has not seen the latest template yet.
+fn lags(findings: &Findings<'_>) -> bool {
+    findings.world.fleet.as_ref().is_none_or(|fleet| !fleet.current)
+}
+
 fn ready(
     findings: &Findings<'_>,
     spec_valid: &Verdict,
@@ -446,8 +381,7 @@ fn ready(
             ),
         );
     }
-    let lagging = findings.world.fleet.as_ref().is_none_or(|fleet| !fleet.current);
-    if tally.old > 0 || lagging {
+    if tally.old > 0 || lags(findings) {
         return Verdict::new(
             false,
             reasons::ROLLING_OUT,

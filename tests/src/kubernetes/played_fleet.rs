@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::{
-    played_hub::{PlayedHub, Roster},
     namespace::Namespace,
+    played_hub::{PlayedHub, Roster},
     resource::{CONFIG_MAP, POD, call},
     wsc_cluster::condition,
 };
@@ -260,7 +260,7 @@ async fn write(namespace: &Namespace, name: &str, uid: &str, mut status: Value) 
     let patch = Some(("application/merge-patch+json", &status));
     match call(&namespace.client, Method::PATCH, &path, patch).await {
         Ok(_) => Ok(()),
-        Err(error) if error.to_string().contains(" 409 ") => Ok(()),
+        Err(error) if [" 409 ", " 422 "].iter().any(|code| error.to_string().contains(code)) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -234,11 +234,7 @@ async fn nodes(State(hub): State<Weak<PlayedHub>>, headers: HeaderMap) -> Answer
     Ok(Json(Value::Array(rows)))
 }
 
-async fn drain(
-    State(hub): State<Weak<PlayedHub>>,
-    headers: HeaderMap,
-    Json(body): Json<Value>,
-) -> Answer {
+async fn drain(State(hub): State<Weak<PlayedHub>>, headers: HeaderMap, Json(body): Json<Value>) -> Answer {
     let hub = asked(&hub, &headers).await?;
     let expect = &body["expect"];
     let mut state = hub.state();

@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use wsc_tests::kubernetes::{
-    played_fleet::{PlayedFleet, Pace},
     namespace::TestNamespace,
+    played_fleet::{Pace, PlayedFleet},
     resource::{CONFIG_MAP, POD, WSC_CLUSTER},
     wsc_cluster::{TestCluster, condition},
 };
