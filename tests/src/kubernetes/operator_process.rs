@@ -85,4 +85,12 @@ impl OperatorProcess {
         self.process.signal(Signal::TERM)?;
         self.process.exit(within).await
     }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.process.kill().await
+    }
 }

@@ -12,6 +12,7 @@ mod plugin;
 mod process;
 mod quiet;
 mod random_walk;
+mod resilience;
 mod resource;
 mod rotation;
 mod spec_valid;
