@@ -159,7 +159,7 @@ impl Pass<'_> {
         };
         let Some((ip, key)) = target(victim, world, secrets) else { return };
         let answer = self.shared.hub_admin.drain(ip, key, &call).await;
-        if self.told(victim, answer) {
+        if self.told(victim, &answer) {
             let note = format!("moving the clients of {} to other nodes", victim.name);
             self.normal(Action::Pods, "DrainingPod", note).await;
         }
@@ -168,7 +168,7 @@ impl Pass<'_> {
     async fn cancel(&self, victim: &Victim, world: &World, secrets: &Secrets) {
         let Some((ip, key)) = target(victim, world, secrets) else { return };
         let answer = self.shared.hub_admin.cancel_drain(ip, key).await;
-        if self.told(victim, answer) {
+        if self.told(victim, &answer) {
             let note = format!("{} may stay, its drain was taken back", victim.name);
             self.normal(Action::Pods, "DrainTakenBack", note).await;
         }
@@ -187,7 +187,7 @@ impl Pass<'_> {
             let Some((ip, key)) = target(victim, world, secrets) else { return false };
             let call = RebalanceCall { close: *close, rate_per_second };
             let answer = self.shared.hub_admin.rebalance(ip, key, &call).await;
-            if self.told(victim, answer) {
+            if self.told(victim, &answer) {
                 let note = format!("moving {close} connections of {} to other nodes", victim.name);
                 self.normal(Action::Pods, "Rebalancing", note).await;
             } else {
@@ -197,9 +197,9 @@ impl Pass<'_> {
         all
     }
 
-    fn told(&self, victim: &Victim, answer: Result<(), HubAdminError>) -> bool {
+    fn told(&self, victim: &Victim, answer: &Result<(), HubAdminError>) -> bool {
         self.applier.metrics.hub_call(answer.is_ok());
-        if let Err(error) = &answer {
+        if let Err(error) = answer {
             tracing::warn!(namespace = self.applier.namespace, pod = victim.name, "{error}");
         }
         answer.is_ok()
