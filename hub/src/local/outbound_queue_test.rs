@@ -13,7 +13,7 @@ use futures::task::noop_waker_ref;
 
 use super::{
     delivery_tally::DeliveryTally,
-    outbound_queue::{Offered, OutboundQueue, QueueLimits, Refused, Taken},
+    outbound_queue::{OutboundQueue, QueueLimits, Refused, Taken},
     queue_budget::QueueBudget,
 };
 use crate::protocol::{close_reason::CloseReason, wire_frame::WireFrame};
