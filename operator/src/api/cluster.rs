@@ -13,6 +13,7 @@ use super::autoscaling::AutoscalingSpec;
 use super::exposure::ExposureSpec;
 use super::hub::{HubSpec, MANAGED_ENV};
 use super::image::ImageSpec;
+use super::monitoring::MonitoringSpec;
 use super::pod::PodSpec;
 use super::redis::RedisSpec;
 use super::rollout::{DisruptionSpec, DrainSpec, RolloutSpec};
@@ -259,9 +260,21 @@ pub struct WscClusterSpec {
     #[x_kube(
         validation = Rule::new("self.type != 'Ingress' || (has(self.hosts) && size(self.hosts) > 0)")
             .message("exposure.type Ingress needs at least one entry in exposure.hosts")
-            .field_path(".hosts")
+            .field_path(".hosts"),
+        validation = Rule::new("self.type != 'Gateway' || has(self.gatewayRef)")
+            .message("exposure.type Gateway needs exposure.gatewayRef")
+            .field_path(".gatewayRef")
     )]
     pub exposure: ExposureSpec,
+
+    /// How the hub is watched by Prometheus.
+    #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("duration(self.interval) >= duration('1s')")
+            .message("monitoring.interval must be at least 1s")
+            .field_path(".interval")
+    )]
+    pub monitoring: MonitoringSpec,
 
     /// Network isolation of the pods.
     #[serde(default)]
@@ -298,6 +311,7 @@ impl WscClusterSpec {
             disruption: DisruptionSpec::default(),
             services: ServicesSpec::default(),
             exposure: ExposureSpec::default(),
+            monitoring: MonitoringSpec::default(),
             security: SecuritySpec::default(),
             pod: PodSpec::default(),
         }

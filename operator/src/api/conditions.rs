@@ -93,6 +93,12 @@ pub mod reasons {
     pub const UNSUPPORTED: &str = "Unsupported";
     /// The IngressClass does not exist.
     pub const INGRESS_CLASS_MISSING: &str = "IngressClassMissing";
+    /// The Gateway API is not installed, or may not be used.
+    pub const GATEWAY_API_MISSING: &str = "GatewayApiMissing";
+    /// No Gateway controller has said anything about the HTTPRoute yet.
+    pub const ROUTE_PENDING: &str = "RoutePending";
+    /// The Gateway did not take the HTTPRoute.
+    pub const ROUTE_NOT_ACCEPTED: &str = "RouteNotAccepted";
     /// No exposure is asked for.
     pub const NOT_EXPOSED: &str = "NotExposed";
     /// Autoscaling is switched off.

@@ -58,11 +58,12 @@ fn every_rule_is_in_the_definition_with_a_message() {
             ".spec.drain",
             ".spec.exposure",
             ".spec.hub",
+            ".spec.monitoring",
             ".spec.redis",
             ".spec.services"
         ])
     );
-    assert_eq!(rules.len(), 36, "a rule was lost or added: {rules:#?}");
+    assert_eq!(rules.len(), 38, "a rule was lost or added: {rules:#?}");
     for (path, rule) in &rules {
         let message = rule["message"].as_str().unwrap_or_default();
         assert!(message.len() > 20, "{path}: '{}' needs a sentence", rule["rule"]);

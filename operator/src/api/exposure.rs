@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct ExposureSpec {
     /// `None` (default): only the client Service. `Ingress`: an Ingress named `<name>` is kept; needs at least one
-    /// host.
+    /// host. `Gateway`: an HTTPRoute named `<name>` is kept, which binds to `gatewayRef`; needs the Gateway API, and the
+    /// Gateway ends TLS.
     #[serde(rename = "type")]
     pub type_: ExposureType,
-    /// Host names and paths of the Ingress. At most 32.
+    /// Host names and paths that lead to the hub. At most 32. A Gateway without any leads every host to it by `/ws`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub hosts: Vec<HostSpec>,
@@ -30,7 +31,10 @@ pub struct ExposureSpec {
     /// TLS at the Ingress. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ExposureTlsSpec>,
-    /// Annotations of the Ingress; they win over those of the profile.
+    /// The Gateway that the HTTPRoute binds to; only with type Gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_ref: Option<GatewayRef>,
+    /// Annotations of the Ingress or HTTPRoute; they win over those of the profile.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -44,6 +48,7 @@ impl Default for ExposureSpec {
             profile: ExposureProfile::Generic,
             affinity: AffinitySpec::default(),
             tls: None,
+            gateway_ref: None,
             annotations: BTreeMap::new(),
         }
     }
@@ -57,6 +62,25 @@ pub enum ExposureType {
     None,
     /// An Ingress.
     Ingress,
+    /// An HTTPRoute of the Gateway API.
+    Gateway,
+}
+
+/// The Gateway that an HTTPRoute binds to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayRef {
+    /// Name of the Gateway.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace; default: that of the WscCluster. The Gateway must allow routes from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// Listener of the Gateway; default: every one that allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub section_name: Option<String>,
 }
 
 /// A host of the Ingress.

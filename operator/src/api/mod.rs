@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`cluster`] | the root object, the spec's first level and every CEL rule |
 //! | [`definition`], [`reference_docs`] | the CustomResourceDefinition as it is installed, and its documentation |
-//! | [`image`], [`hub`], [`limits`], [`inbox`], [`redis`], [`services`], [`exposure`], [`security`], [`rollout`], [`autoscaling`], [`pod`] | parts of the spec |
+//! | [`image`], [`hub`], [`limits`], [`inbox`], [`redis`], [`services`], [`exposure`], [`monitoring`], [`security`], [`rollout`], [`autoscaling`], [`pod`] | parts of the spec |
 //! | [`reference`] | names of other objects |
 //! | [`duration`] | durations such as `10s` |
 //! | [`status`], [`conditions`] | what the operator reports |
@@ -20,6 +20,7 @@ pub mod hub;
 pub mod image;
 pub mod inbox;
 pub mod limits;
+pub mod monitoring;
 pub mod pod;
 pub mod redis;
 pub mod reference;

@@ -9,6 +9,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+use super::optional::{HttpRoute, PodMonitor, PrometheusRule};
+
 /// A child object that is kept by server-side apply.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Child {
@@ -28,6 +30,12 @@ pub enum Child {
     HorizontalPodAutoscaler(Box<HorizontalPodAutoscaler>),
     /// The way in from outside.
     Ingress(Box<Ingress>),
+    /// The same for a Gateway.
+    HttpRoute(Box<HttpRoute>),
+    /// How Prometheus finds the pods.
+    PodMonitor(Box<PodMonitor>),
+    /// What Prometheus warns of.
+    PrometheusRule(Box<PrometheusRule>),
 }
 
 macro_rules! for_each_kind {
@@ -41,6 +49,9 @@ macro_rules! for_each_kind {
             Child::PodDisruptionBudget($object) => $body,
             Child::HorizontalPodAutoscaler($object) => $body,
             Child::Ingress($object) => $body,
+            Child::HttpRoute($object) => $body,
+            Child::PodMonitor($object) => $body,
+            Child::PrometheusRule($object) => $body,
         }
     };
 }
@@ -101,5 +112,8 @@ from_object!(
     StatefulSet,
     PodDisruptionBudget,
     Ingress,
-    HorizontalPodAutoscaler
+    HorizontalPodAutoscaler,
+    HttpRoute,
+    PodMonitor,
+    PrometheusRule
 );

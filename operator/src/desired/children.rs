@@ -6,14 +6,15 @@ use super::child::Child;
 use super::error::SpecError;
 use super::inputs::Inputs;
 use super::{
-    autoscaler, disruption, hot_settings, hub_env, ingress, network_policy, redis, service_account, services,
-    statefulset,
+    autoscaler, disruption, hot_settings, http_route, hub_env, ingress, network_policy, pod_monitor,
+    prometheus_rule, redis, service_account, services, statefulset,
 };
 use crate::api::WscCluster;
 use crate::api::autoscaling::AutoscalingMode;
 use crate::api::exposure::ExposureType;
 use crate::api::hub::{AuthMode, HubSpec};
 use crate::api::limits::FRAME_OVERHEAD;
+use crate::api::monitoring::MonitoringMode;
 use crate::api::redis::{ExternalRedis, RedisMode};
 
 /// Shortest grace that leaves the hub time to close its connections.
@@ -53,8 +54,20 @@ pub fn children(cluster: &WscCluster, inputs: &Inputs) -> Result<Vec<Child>, Spe
     if spec.autoscaling.mode == AutoscalingMode::Hpa {
         children.push(autoscaler::hub(cluster).into());
     }
-    if spec.exposure.type_ == ExposureType::Ingress {
-        children.push(ingress::ingress(cluster).into());
+    if spec.monitoring.mode == MonitoringMode::Auto {
+        if inputs.served.pod_monitor {
+            children.push(pod_monitor::hub(cluster).into());
+        }
+        if inputs.served.prometheus_rule {
+            children.push(prometheus_rule::hub(cluster).into());
+        }
+    }
+    match spec.exposure.type_ {
+        ExposureType::Ingress => children.push(ingress::ingress(cluster).into()),
+        ExposureType::Gateway if inputs.served.http_route => {
+            children.extend(http_route::routes(cluster).into_iter().map(Child::from));
+        }
+        ExposureType::Gateway | ExposureType::None => {}
     }
     Ok(children)
 }
@@ -87,6 +100,9 @@ fn check(cluster: &WscCluster) -> Result<(), SpecError> {
     }
     if spec.exposure.type_ == ExposureType::Ingress && spec.exposure.hosts.is_empty() {
         return Err(SpecError::NoHost);
+    }
+    if spec.exposure.type_ == ExposureType::Gateway && spec.exposure.gateway_ref.is_none() {
+        return Err(SpecError::NoGateway);
     }
     Ok(())
 }
@@ -125,10 +141,11 @@ fn check_hub(hub: &HubSpec) -> Result<(), SpecError> {
 mod tests {
     use super::*;
     use crate::api::SpecDuration;
-    use crate::api::exposure::HostSpec;
+    use crate::api::exposure::{GatewayRef, HostSpec};
     use crate::api::hub::HubEnv;
     use crate::api::redis::{ExternalRedis, ManagedRedis};
     use crate::desired::fixture::{cluster, inputs};
+    use crate::desired::optional::Served;
 
     fn kinds(cluster: &WscCluster) -> Vec<String> {
         children(cluster, &inputs())
@@ -154,6 +171,8 @@ mod tests {
                 "Service/chat-redis",
                 "StatefulSet/chat-redis",
                 "StatefulSet/chat",
+                "PodMonitor/chat",
+                "PrometheusRule/chat",
             ]
         );
     }
@@ -165,6 +184,7 @@ mod tests {
         cluster.spec.redis.external =
             Some(ExternalRedis { addresses: vec!["redis:6379".into()], ..ExternalRedis::default() });
         cluster.spec.security.network_policy.enabled = false;
+        cluster.spec.monitoring.mode = MonitoringMode::Disabled;
         cluster.spec.pod.service_account_name = Some("mine".into());
         cluster.spec.autoscaling.mode = AutoscalingMode::Hpa;
         cluster.spec.exposure.type_ = ExposureType::Ingress;
@@ -183,6 +203,21 @@ mod tests {
                 "Ingress/chat",
             ]
         );
+    }
+
+    #[test]
+    fn optional_kinds_are_made_only_where_they_are_served() {
+        let mut cluster = cluster();
+        cluster.spec.exposure.type_ = ExposureType::Gateway;
+        cluster.spec.exposure.gateway_ref =
+            Some(GatewayRef { name: "edge".into(), namespace: None, section_name: None });
+        assert!(
+            kinds(&cluster)
+                .ends_with(&["PodMonitor/chat", "PrometheusRule/chat", "HTTPRoute/chat"].map(str::to_owned))
+        );
+        let bare = Inputs { served: Served::default(), ..inputs() };
+        let made = children(&cluster, &bare).unwrap();
+        assert!(made.iter().all(|child| !Served::ALL.has(child.kind())), "{made:?}");
     }
 
     #[test]

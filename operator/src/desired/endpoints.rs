@@ -32,7 +32,8 @@ pub fn endpoints(cluster: &WscCluster) -> Endpoints {
 
 fn external(cluster: &WscCluster) -> Option<String> {
     let exposure = &cluster.spec.exposure;
-    if exposure.type_ == ExposureType::None {
+    // Whether the listeners of a Gateway speak TLS is not in the resource.
+    if exposure.type_ != ExposureType::Ingress {
         return None;
     }
     let host = exposure.hosts.first()?;

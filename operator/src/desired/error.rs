@@ -59,4 +59,7 @@ pub enum SpecError {
     /// An Ingress needs a host.
     #[error("spec.exposure.type Ingress needs at least one entry in spec.exposure.hosts")]
     NoHost,
+    /// An HTTPRoute needs a Gateway.
+    #[error("spec.exposure.type Gateway needs spec.exposure.gatewayRef")]
+    NoGateway,
 }

@@ -1,6 +1,7 @@
 //! The resource that unit tests start from.
 
 use super::inputs::Inputs;
+use super::optional::Served;
 use crate::api::redis::{ManagedRedis, RedisSpec};
 use crate::api::{WscCluster, WscClusterSpec};
 
@@ -22,5 +23,6 @@ pub(crate) fn inputs() -> Inputs {
         redis_auth_version: Some("secret-uid-1".into()),
         replicas: 3,
         held_image: None,
+        served: Served::ALL,
     }
 }

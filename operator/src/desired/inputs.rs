@@ -1,5 +1,7 @@
 //! What the children depend on besides the resource.
 
+use super::optional::Served;
+
 /// Everything that is not in the resource, read by the caller beforehand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs {
@@ -17,4 +19,6 @@ pub struct Inputs {
     pub replicas: i32,
     /// Image the running StatefulSet keeps when the spec names none.
     pub held_image: Option<String>,
+    /// Which optional kinds the API server serves.
+    pub served: Served,
 }

@@ -13,6 +13,9 @@
 //! | [`redis`] | the managed Redis, and how any Redis is addressed |
 //! | [`ingress`], [`profile`] | the Ingress and what controllers want to read on it |
 //! | [`autoscaler`] | what writes `spec.replicas` in mode HPA |
+//! | [`http_route`] | the same for a Gateway |
+//! | [`pod_monitor`], [`prometheus_rule`] | what Prometheus reads |
+//! | [`optional`] | kinds that not every cluster has |
 //! | [`disruption`], [`network_policy`], [`service_account`] | protection |
 //! | [`secrets`] | generated Secrets, created once and never applied |
 
@@ -23,6 +26,7 @@ pub mod disruption;
 pub mod endpoints;
 pub mod error;
 pub mod hot_settings;
+pub mod http_route;
 pub mod hub_env;
 pub mod image;
 pub mod ingress;
@@ -31,7 +35,10 @@ pub mod labels;
 pub mod metadata;
 pub mod names;
 pub mod network_policy;
+pub mod optional;
+pub mod pod_monitor;
 pub mod profile;
+pub mod prometheus_rule;
 pub mod redis;
 pub mod secrets;
 pub mod service_account;
@@ -43,6 +50,8 @@ pub mod volumes;
 mod fixture;
 #[cfg(test)]
 mod golden_test;
+#[cfg(test)]
+mod profile_golden_test;
 
 pub use child::Child;
 pub use children::children;

@@ -81,6 +81,16 @@ pub fn ingress(resource: &WscCluster) -> String {
     cluster(resource).to_owned()
 }
 
+/// The n-th HTTPRoute, counted from 0.
+pub fn http_route(resource: &WscCluster, number: usize) -> String {
+    if number == 0 { cluster(resource).to_owned() } else { suffixed(resource, &(number + 1).to_string()) }
+}
+
+/// PodMonitor and PrometheusRule.
+pub fn monitoring(resource: &WscCluster) -> String {
+    cluster(resource).to_owned()
+}
+
 /// ServiceAccount of the hub pods, unless the spec names another.
 pub fn service_account(resource: &WscCluster) -> String {
     suffixed(resource, "hub")

@@ -40,6 +40,9 @@ pub fn of(cluster: &WscCluster) -> Profile {
             ..Profile::default()
         };
     }
+    if exposure.type_ == ExposureType::Gateway {
+        return gateway(affinity, exposure.tls.is_some());
+    }
     match exposure.profile {
         ExposureProfile::Generic => generic(affinity),
         ExposureProfile::Traefik => traefik(affinity, &exposure.affinity.cookie_name),
@@ -47,6 +50,23 @@ pub fn of(cluster: &WscCluster) -> Profile {
         ExposureProfile::Nginx => nginx(affinity, &names::client_service(cluster)),
         ExposureProfile::IngressNginx => ingress_nginx(affinity, &exposure.affinity.cookie_name),
     }
+}
+
+/// An HTTPRoute says nothing of affinity: `sessionPersistence` is still in the experimental channel of the Gateway API
+/// (gateway-api.sigs.k8s.io, GEP-1619), and TLS is a matter of the Gateway's listeners.
+fn gateway(affinity: AffinityType, tls: bool) -> Profile {
+    let unsupported = if affinity == AffinityType::None {
+        tls.then_some(
+            "exposure.tls has no place in an HTTPRoute: give the certificate to the listener of the Gateway \
+             (spec.listeners[].tls) and remove exposure.tls",
+        )
+    } else {
+        Some(
+            "the Gateway API has no stable affinity: set affinity.type to None, or attach a policy of your Gateway's \
+             controller to the client Service",
+        )
+    };
+    Profile { unsupported: unsupported.map(str::to_owned), ..Profile::default() }
 }
 
 fn generic(affinity: AffinityType) -> Profile {

@@ -12,8 +12,10 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use kube::runtime::reflector::Store;
+use tokio::sync::watch;
 
 use crate::desired::labels::CLUSTER;
+use crate::desired::optional::Served;
 
 use super::error::ReconcileError;
 
@@ -53,16 +55,24 @@ pub struct ChildCache {
 pub struct Caches {
     children: BTreeMap<String, ChildCache>,
     pods: Store<Pod>,
+    served: watch::Receiver<Served>,
 }
 
 impl Caches {
     /// Caches over stores that a controller fills.
     #[must_use]
-    pub fn new(children: Vec<ChildCache>, pods: Store<Pod>) -> Self {
+    pub fn new(children: Vec<ChildCache>, pods: Store<Pod>, served: watch::Receiver<Served>) -> Self {
         Self {
             children: children.into_iter().map(|cache| (cache.resource.kind.clone(), cache)).collect(),
             pods,
+            served,
         }
+    }
+
+    /// Which optional kinds are served.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        *self.served.borrow()
     }
 
     /// Waits until every cache has been filled once.

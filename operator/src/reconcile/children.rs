@@ -22,7 +22,7 @@ pub struct Children {
     pub faults: Vec<SpecFault>,
     /// What the API server refused, with its sentence.
     pub refusals: Vec<String>,
-    /// Whether the Ingress is among what was refused.
+    /// Whether the Ingress or an HTTPRoute is among what was refused.
     pub ingress_refused: bool,
     /// What is on its way.
     pub pending: Vec<String>,
@@ -110,7 +110,7 @@ impl Pass<'_> {
                 ),
             }),
             Outcome::Refused { message } => {
-                found.ingress_refused |= kind == "Ingress";
+                found.ingress_refused |= matches!(kind, "Ingress" | "HTTPRoute");
                 found.refusals.push(format!("the API server refused {kind} {name}: {message}"));
             }
         }

@@ -13,11 +13,13 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Config, WatchStreamExt, applier, watcher};
 use kube::{Client, Resource, ResourceExt};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::WscCluster;
 use crate::desired::labels::CLUSTER;
+use crate::desired::optional::Served;
 use crate::observe::metrics::PassResult;
 use crate::observe::readiness::Readiness;
 
@@ -25,6 +27,7 @@ use super::cache::{CHILDREN, Caches, ChildCache, HUB_PODS, child_kinds};
 use super::context::{Context, Shared};
 use super::error::{ReconcileError, status_code};
 use super::memory::ClusterKey;
+use super::optional_kinds;
 use super::pass::Pass;
 use super::undecodable;
 
@@ -81,6 +84,27 @@ pub async fn run(
         requests.push(owner_requests(stream));
         children.push(ChildCache { resource, store });
     }
+    let before = optional_kinds::look(&shared.client, namespace.as_deref(), Served::default()).await;
+    let (found, served) = watch::channel(before);
+    for resource in optional_kinds::kinds() {
+        let writer = Writer::<DynamicObject>::new(resource.clone());
+        let store = writer.as_reader();
+        let api = optional_kinds::api(&shared.client, namespace.as_deref(), &resource);
+        let stream = optional_kinds::events(api, resource.kind.clone(), served.clone())
+            .modify(|object| object.metadata.managed_fields = None)
+            .reflect(writer)
+            .touched_objects();
+        requests.push(owner_requests(stream));
+        children.push(ChildCache { resource, store });
+    }
+    requests.push(everybody(clusters.clone(), optional_kinds::changes(served.clone())));
+    let looking = optional_kinds::keep_looking(
+        shared.client.clone(),
+        namespace.clone(),
+        shared.defaults.resync,
+        Arc::new(found),
+        shutdown.clone(),
+    );
     let (pods, writer) = reflector::store::<Pod>();
     let config = watcher::Config::default().labels(HUB_PODS);
     let stream = watcher(api_of::<Pod>(&shared.client, namespace.as_deref()), config)
@@ -90,7 +114,8 @@ pub async fn run(
         .touched_objects();
     requests.push(owner_requests(stream));
 
-    let context = Arc::new(Context { caches: Caches::new(children, pods), shared: Arc::clone(&shared) });
+    let context =
+        Arc::new(Context { caches: Caches::new(children, pods, served), shared: Arc::clone(&shared) });
     let filled = {
         let (context, clusters, readiness) = (Arc::clone(&context), clusters.clone(), Arc::clone(&readiness));
         async move {
@@ -118,7 +143,7 @@ pub async fn run(
     // and the queue, which waits as well, would never end.
     let noted = async {
         tokio::select! {
-            () = filled => std::future::pending::<()>().await,
+            () = async { futures::join!(filled, looking); } => std::future::pending::<()>().await,
             () = shutdown.cancelled() => {}
         }
     };
@@ -205,6 +230,23 @@ fn owner<K: Resource>(object: &K) -> Option<ObjectRef<Guarded>> {
         .map(|owner| owner.name.clone());
     let name = owned.or_else(|| object.labels().get(CLUSTER).cloned())?;
     Some(ObjectRef::new(&name).within(&namespace))
+}
+
+/// Requests for all clusters, each time that something which concerns all of them has changed.
+fn everybody(
+    clusters: Store<Guarded>,
+    changes: impl futures::Stream<Item = ()> + Send + 'static,
+) -> Requests {
+    changes
+        .flat_map(move |()| {
+            let all: Vec<_> = clusters
+                .state()
+                .iter()
+                .map(|object| Ok(ObjectRef::from_obj(object.as_ref()).into()))
+                .collect();
+            futures::stream::iter(all)
+        })
+        .boxed()
 }
 
 fn key_of(namespace: Option<&str>, name: &str) -> ClusterKey {

@@ -71,7 +71,8 @@ pub fn verdict(cluster: &WscCluster, class: &Class, address: Option<&str>, ingre
         );
     }
     match exposure.type_ {
-        ExposureType::None => service_verdict(cluster, address),
+        // A Gateway says more, and is asked by its own verdict.
+        ExposureType::None | ExposureType::Gateway => service_verdict(cluster, address),
         ExposureType::Ingress if ingress_refused => Verdict::new(
             false,
             reasons::APPLY_FAILED,

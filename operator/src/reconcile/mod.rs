@@ -9,7 +9,8 @@
 //! - [`template`]: the pod template, where it is not that of the spec
 //! - [`secrets`]: generated Secrets and checks of named ones
 //! - [`apply`], [`sweep`]: children are applied, and those no longer wanted removed
-//! - [`exposure`]: what can only be known from the cluster about the exposure
+//! - [`exposure`], [`gateway`]: what can only be known from the cluster about the exposure
+//! - [`optional_kinds`]: kinds that not every cluster has
 //! - [`hubs`]: asking the hubs
 //! - [`hurry`]: kubelets are hurried to bring them, and keys
 //! - [`autoscale`]: the number of nodes wished for
@@ -32,6 +33,7 @@ pub mod controller;
 pub mod error;
 pub mod events;
 pub mod exposure;
+pub mod gateway;
 pub mod hot_settings;
 pub mod hubs;
 pub mod hurry;
@@ -39,6 +41,7 @@ pub mod intrusion;
 pub mod leadership;
 pub mod memory;
 pub mod operate;
+pub mod optional_kinds;
 pub mod pass;
 pub mod redis_verdict;
 pub mod secrets;

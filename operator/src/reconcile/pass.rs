@@ -11,6 +11,7 @@ use kube::runtime::controller::Action as Requeue;
 
 use crate::api::WscCluster;
 use crate::api::conditions;
+use crate::api::exposure::ExposureType;
 use crate::api::status::{OperationType, WscClusterStatus};
 use crate::desired::{Inputs, labels, names};
 use crate::observed::fleet::Fleet;
@@ -24,6 +25,7 @@ use super::children::Children;
 use super::context::{Context, Shared};
 use super::error::ReconcileError;
 use super::exposure::{self, Class};
+use super::gateway;
 use super::hubs;
 use super::memory::ClusterMemory;
 use super::secrets::{self, Checked, Secrets};
@@ -230,6 +232,7 @@ impl<'a> Pass<'a> {
             redis_auth_version: secrets.redis_auth_version.clone(),
             replicas: fleet.as_ref().map_or(wish.replicas, |fleet| fleet.replicas),
             held_image: self.held_image(running, fleet.as_ref()),
+            served: self.applier.caches.served(),
         }
     }
 
@@ -256,10 +259,18 @@ impl<'a> Pass<'a> {
     }
 
     fn exposure(&self, class: &Class, children: &Children) -> Verdict {
+        let refused = children.ingress_refused;
+        if self.cluster.spec.exposure.type_ == ExposureType::Gateway {
+            let (caches, namespace) = (self.applier.caches, self.applier.namespace);
+            let children = caches.children_of(namespace, self.name);
+            let routes = children.iter().filter(|(kind, _)| kind.kind == "HTTPRoute");
+            let routes: Vec<&DynamicObject> = routes.map(|(_, route)| route.as_ref()).collect();
+            return gateway::verdict(self.cluster, caches.served().http_route, &routes, refused);
+        }
         let name = names::client_service(self.cluster);
         let service = self.applier.caches.child("Service", self.applier.namespace, &name);
         let address = service.as_deref().and_then(exposure::address);
-        exposure::verdict(self.cluster, class, address.as_deref(), children.ingress_refused)
+        exposure::verdict(self.cluster, class, address.as_deref(), refused)
     }
 
     fn pods(&self) -> Vec<HubPod> {

@@ -71,14 +71,26 @@ impl ApiServer {
     /// # Errors
     /// When the log cannot be read.
     pub fn audit(&self, namespace: &str) -> Result<Vec<Value>> {
+        self.audited(namespace, |event| event["objectRef"]["namespace"] == namespace)
+    }
+
+    /// What somebody asked the API server, oldest first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn audit_of(&self, user: &str) -> Result<Vec<Value>> {
+        self.audited(user, |event| event["user"]["username"] == user)
+    }
+
+    fn audited(&self, word: &str, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
         let text =
             std::fs::read_to_string(self.folder.join("audit.log")).context("cannot read the audit log")?;
         // The last line may be half written.
         Ok(text
             .lines()
-            .filter(|line| line.contains(namespace))
+            .filter(|line| line.contains(word))
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|event| event["objectRef"]["namespace"] == namespace)
+            .filter(wanted)
             .collect())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`access`]: which cluster; [`resource`]: what is asked of it; [`kubectl`]: the command itself
 //! - [`plugin`]: `kubectl wsc`, called by `kubectl`
+//! - [`go_module`]: definitions that other projects publish
 //! - [`namespace`]: a namespace, or one of a test; [`wsc_cluster`]: the custom resource in it
 //! - [`port_forward`]: a pod's port on loopback, which works with any cluster
 //! - [`fake_fleet`], [`fake_hub`]: kubelet and hubs for a cluster that has no nodes
@@ -12,6 +13,7 @@ pub mod access;
 pub mod api_server;
 pub mod fake_fleet;
 pub mod fake_hub;
+pub mod go_module;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator_process;

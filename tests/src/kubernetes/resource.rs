@@ -48,6 +48,13 @@ pub const NETWORK_POLICY: Resource =
 /// Horizontal pod autoscalers.
 pub const AUTOSCALER: Resource =
     resource("apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler");
+/// Pod monitors of the prometheus-operator.
+pub const POD_MONITOR: Resource = resource("apis/monitoring.coreos.com/v1", "podmonitors", "PodMonitor");
+/// Rules of the prometheus-operator.
+pub const PROMETHEUS_RULE: Resource =
+    resource("apis/monitoring.coreos.com/v1", "prometheusrules", "PrometheusRule");
+/// Routes of the Gateway API.
+pub const HTTP_ROUTE: Resource = resource("apis/gateway.networking.k8s.io/v1", "httproutes", "HTTPRoute");
 /// Events.
 pub const EVENT: Resource = resource("apis/events.k8s.io/v1", "events", "Event");
 /// The resource this project is about.

@@ -44,12 +44,15 @@ async fn start_redis(ns: &Namespace) -> Result<()> {
             "containers": [{
                 "name": "redis", "image": "wsc-redis:dev", "imagePullPolicy": "IfNotPresent",
                 "args": arguments, "workingDir": "/data",
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
                 "ports": [{"containerPort": 6379}],
                 "readinessProbe": {"tcpSocket": {"port": 6379}, "periodSeconds": 1},
                 "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
                 "volumeMounts": [{"name": "data", "mountPath": "/data"}]
             }],
-            "securityContext": {"runAsUser": 999, "runAsNonRoot": true},
+            "securityContext": {
+                "runAsUser": 999, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}
+            },
             "volumes": [{"name": "data", "emptyDir": {}}]
         }
     });

@@ -28,6 +28,7 @@ mod limits;
 mod logins;
 mod many_messages;
 mod memory;
+mod nginx;
 mod openapi;
 mod proxy_mode;
 mod queue_memory;
