@@ -7,11 +7,12 @@
 //! - [`program`], [`child_process`], [`scratch_dir`]: running programs and giving them files.
 //! - [`redis_server`], [`redis_sentinel`], [`redis_cluster`], [`tcp_proxy`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`load`]: what `wsc-bench` measures with.
-//! - [`kubernetes`]: clusters, the custom resource, the operator as a process.
+//! - [`kubernetes`]: clusters, the custom resource, the operator as a process; [`argo_health`]: what Argo CD shows of it.
 //! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`inbox_place`], [`api_client`], [`event_reader`], [`scrape`], [`schemathesis`],
 //!   [`tokens`], [`traffic`], [`returning_load`]: what talks to it.
 
 pub mod api_client;
+pub mod argo_health;
 pub mod child_process;
 pub mod client_socket;
 pub mod event_reader;

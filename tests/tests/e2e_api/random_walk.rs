@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use wsc_tests::{
+    argo_health::ArgoHealth,
     kubernetes::{
         namespace::TestNamespace,
         played_fleet::{Pace, PlayedFleet},
@@ -151,6 +152,8 @@ fn kstatus_is_sound(object: &Value) -> Result<()> {
     ensure!(!ready || !(present("Reconciling") || present("Stalled")), "beside Ready: {conditions:?}");
     // kstatus looks at observedGeneration first, and at nothing else while it lags.
     let lags = object["status"]["observedGeneration"] != object["metadata"]["generation"];
+    let argo = ArgoHealth::of(object)?;
+    ensure!((argo.status == "Healthy") == (ready && !lags), "Argo CD shows {argo:?}: {conditions:?}");
     ensure!(
         lags || ready || present("Reconciling") || present("Stalled") || is_off(object),
         "{conditions:?}"

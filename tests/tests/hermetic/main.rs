@@ -3,6 +3,7 @@
 mod acks;
 mod across_nodes;
 mod api_keys;
+mod argo_health;
 mod backend_messages;
 mod broken_frames;
 mod chat_page;
