@@ -26,7 +26,7 @@ const CASES: [(ExposureProfile, &str, &[&str]); 5] = [
         &[
             "doc.traefik.io/traefik/reference/routing-configuration/kubernetes/ingress/",
             "  on Service: traefik.ingress.kubernetes.io/service.sticky.cookie, .name, .httponly",
-            "  no annotation for a hash by address; WebSockets need none: doc.traefik.io/traefik/expose/overview/",
+            "  no annotation for a hash by address, and none that WebSockets need",
         ],
     ),
     (

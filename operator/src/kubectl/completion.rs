@@ -6,7 +6,6 @@
 use clap::CommandFactory as _;
 use clap::builder::ValueHint;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use crate::desired::labels;
@@ -170,7 +169,7 @@ async fn names(before: &[String], pods: bool) -> Vec<String> {
         return list.map(|list| list.iter().map(kube::ResourceExt::name_any).collect()).unwrap_or_default();
     }
     let list = place.api::<crate::api::WscCluster>().list_metadata(&ListParams::default()).await;
-    list.map(|list| list.iter().map(|object| object.name_any()).collect()).unwrap_or_default()
+    list.map(|list| list.iter().map(kube::ResourceExt::name_any).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]

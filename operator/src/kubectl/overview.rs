@@ -116,7 +116,7 @@ fn node_line(row: &NodeRow) -> String {
     let mut line = format!("{}  {:<12}", row.name, state_of(row));
     match (&row.says, &row.silent) {
         (Some(word), _) => {
-            line.push_str(&format!(" {} of {} connections", word.connections, word.max_connections))
+            line.push_str(&format!(" {} of {} connections", word.connections, word.max_connections));
         }
         (None, Some(why)) => line.push_str(&format!(" silent: {why}")),
         (None, None) => line.push_str(&format!(" pod {}", row.pod)),
@@ -270,14 +270,22 @@ mod tests {
         assert_eq!(answer.json["operation"]["type"], "Rollout");
     }
 
+    /// Conditions (type, status, message), changes of the status, a drain, a part of the sentence.
+    type Case = (
+        &'static [(&'static str, &'static str, &'static str)],
+        Value,
+        Option<(&'static str, u64)>,
+        &'static str,
+    );
+
     #[test]
     fn the_next_step_is_the_gravest_conditions_own_sentence() {
-        let fine = [("Ready", "True", "all is well")];
-        let cases: [(&[(&str, &str, &str)], Value, Option<(&str, u64)>, &str); 7] = [
-            (&fine, json!({}), None, "nothing to do"),
-            (&fine, json!({"observedGeneration": 3}), None, "is it running?"),
-            (&fine, json!({}), Some(("kubectl-wsc/1", 3)), "kubectl wsc cancel chat-1"),
-            (&fine, json!({}), Some(("wsc-operator/1", 3)), "nothing to do"),
+        const FINE: &[(&str, &str, &str)] = &[("Ready", "True", "all is well")];
+        let cases: [Case; 7] = [
+            (FINE, json!({}), None, "nothing to do"),
+            (FINE, json!({"observedGeneration": 3}), None, "is it running?"),
+            (FINE, json!({}), Some(("kubectl-wsc/1", 3)), "kubectl wsc cancel chat-1"),
+            (FINE, json!({}), Some(("wsc-operator/1", 3)), "nothing to do"),
             (&[("Ready", "False", "a pod is missing")], json!({}), None, "a pod is missing (Ready is False)"),
             (
                 &[("Degraded", "True", "bad image"), ("RedisReady", "False", "wrong password")],

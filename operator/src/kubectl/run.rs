@@ -23,7 +23,8 @@ pub async fn run(arguments: Arguments) -> Result<String, KubectlError> {
     }
     let Target { output, .. } = arguments.target;
     let place = Place::reach(&arguments.target).await?;
-    answer(&place, arguments.command).await?.print(output)
+    // On the heap: it holds the state of the largest command.
+    Box::pin(answer(&place, arguments.command)).await?.print(output)
 }
 
 async fn answer(place: &Place, command: Command) -> Result<Answer, KubectlError> {
