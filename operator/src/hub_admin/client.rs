@@ -174,12 +174,12 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
     use axum::http::{HeaderMap, StatusCode};
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use axum::{Json, Router};
     use serde_json::{Value, json};
 
-    use super::HubAdminClient;
-    use crate::hub_admin::port::HubAdminError;
+    use super::{HubAdminClient, Method};
+    use crate::hub_admin::port::{DrainCall, ExpectedNode, HubAdminError};
     use crate::observed::hub::HubReport;
 
     async fn serve() -> SocketAddr {
@@ -192,6 +192,7 @@ mod tests {
         };
         let router = Router::new()
             .route("/admin/status", get(status))
+            .route("/admin/drain", post(refuse))
             .route("/broken", get(|| async { Json(Value::Bool(true)) }))
             .route("/failing", get(|| async { StatusCode::BAD_GATEWAY }));
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -212,6 +213,27 @@ mod tests {
         assert!(matches!(broken, Err(HubAdminError::Body { .. })));
         let failing = client.get::<HubReport>(address, "/failing", "right").await;
         assert!(matches!(failing, Err(HubAdminError::Status { status: 502, .. })));
+    }
+
+    async fn refuse(Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+        let detail = format!("this node is b, expected was {}", body["expect"]["node_id"]);
+        (StatusCode::CONFLICT, Json(json!({"detail": detail, "status": 409})))
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_is_not_the_one_that_is_meant_says_so() {
+        let address = serve().await;
+        let call = DrainCall {
+            id: "wsc-operator/x".into(),
+            expect: ExpectedNode { node_id: "a".into(), incarnation: "1".into() },
+            rate_per_second: 1,
+            deadline_ms: 1,
+            retry_after_max_ms: 0,
+        };
+        let client = HubAdminClient::new().unwrap();
+        let told = client.send(Method::POST, address, "/admin/drain", "right", Some(json!(call))).await;
+        let Err(HubAdminError::Conflict { message, .. }) = told else { panic!("{told:?}") };
+        assert_eq!(message, "this node is b, expected was \"a\"");
     }
 
     #[tokio::test]
