@@ -237,13 +237,16 @@ mod tests {
         }
     }
 
+    /// What makes a good resource a bad one, and a word of the refusal.
+    type Row<'a> = (&'a dyn Fn(&mut WscCluster), &'a str);
+
     #[test]
     fn contradictions_are_refused_with_the_field() {
         let external = |c: &mut WscCluster, redis: ExternalRedis| {
             c.spec.redis.managed = None;
             c.spec.redis.external = Some(redis);
         };
-        let rows: [(&dyn Fn(&mut WscCluster), &str); 17] = [
+        let rows: [Row<'_>; 17] = [
             (&|c| c.spec.autoscaling.min_replicas = 11, "autoscaling.minReplicas"),
             (
                 &|c| external(c, ExternalRedis { mode: RedisMode::Cluster, ..ExternalRedis::default() }),

@@ -96,7 +96,7 @@ const OFF: &str = "spec.autoscaling.mode is Disabled: spec.replicas says how man
 /// What the hubs said last. A pod whose hub has not started has no clients; one that is missing may have had some.
 fn load(pods: &[HubPod], hubs: &HubMemory, current: i32) -> Load {
     let report = |pod: &HubPod| hubs.views.get(&pod.uid).and_then(|view| view.report());
-    let connections = pods.iter().filter_map(|pod| report(pod)).map(|report| report.connections).sum();
+    let connections = pods.iter().filter_map(report).map(|report| report.connections).sum();
     let is_known = |ordinal: i32| {
         let pod = pods.iter().find(|pod| pod.ordinal == ordinal);
         pod.is_some_and(|pod| report(pod).is_some() || (!pod.running && !pod.ready))

@@ -74,12 +74,11 @@ impl Pass<'_> {
         };
         for pod in findings.world.pods.iter().filter(|pod| pod.running && !pod.terminating) {
             let lags = lags(pod);
-            if !keys_changed && !(lags && hurried.is_due(&pod.uid, now)) {
-                continue;
-            }
-            self.annotate(pod).await?;
-            if lags {
-                hurried.pods.insert(pod.uid.clone(), now);
+            if keys_changed || (lags && hurried.is_due(&pod.uid, now)) {
+                self.annotate(pod).await?;
+                if lags {
+                    hurried.pods.insert(pod.uid.clone(), now);
+                }
             }
         }
         Ok(())

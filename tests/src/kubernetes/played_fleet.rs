@@ -54,6 +54,8 @@ struct Members {
     roster: Roster,
     /// Clients of each resource, spread over its nodes.
     clients: BTreeMap<String, u32>,
+    /// Why the last look failed.
+    trouble: Option<String>,
 }
 
 /// A fleet. It ends when it is dropped; the pods stay as they are.
@@ -81,10 +83,9 @@ impl PlayedFleet {
         let (shared, namespace) = (Arc::clone(&members), namespace.clone());
         let task = tokio::spawn(async move {
             loop {
-                if let Err(error) = look(&namespace, &shared, pace).await {
-                    // The next look tries again; what stays wrong fails the test by its deadline, with this beside it.
-                    eprintln!("played fleet: {error:#}");
-                }
+                // The next look tries again; what stays wrong fails the test by its deadline.
+                let looked = look(&namespace, &shared, pace).await;
+                locked(&shared).trouble = looked.err().map(|error| format!("{error:#}"));
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         });
@@ -96,6 +97,12 @@ impl PlayedFleet {
     pub fn hub(&self, pod: &str) -> Option<Arc<PlayedHub>> {
         let members = locked(&self.members);
         members.by_uid.values().map(|member| &member.hub).find(|hub| hub.name == pod).cloned()
+    }
+
+    /// Why the fleet cannot go on at present, if it cannot.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        locked(&self.members).trouble.clone()
     }
 
     /// The hubs of a resource.

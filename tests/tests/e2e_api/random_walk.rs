@@ -197,7 +197,8 @@ async fn walk(ns: &TestNamespace, fleet: &PlayedFleet, name: &str, seed: u64) ->
             ensure!(wrong.is_empty(), "step {step}: Ready was said early: {wrong:?}; wanted {wanted:?}");
         } else if step == STEPS {
             let status = chat.object().await?["status"].clone();
-            outcome.with_context(|| format!("never Ready in the end: {status}"))?;
+            outcome
+                .with_context(|| format!("never Ready in the end: {status}; fleet: {:?}", fleet.trouble()))?;
         }
         let object = chat.object().await?;
         if object["status"]["observedGeneration"] != -1 {
