@@ -80,8 +80,14 @@ async fn an_image_that_is_not_there_stops_the_rollout_and_a_fixed_spec_goes_on()
         .await?;
     let message = condition(&stuck, "Degraded")["message"].as_str().unwrap_or_default();
     assert!(message.contains("chat-"), "the pod is named: {message}");
-    let up = pods(&chat).await?.iter().filter(|pod| is_ready(pod)).count();
-    assert_eq!(up, 2, "one pod was tried, the others are untouched");
+    assert_eq!(stuck["spec"]["image"]["tag"], "not-there", "the spec stays the user's");
+    // One pod was tried. The last good template is put back, and that pod replaced by it.
+    eventually("all three serve again", STARTED, async || {
+        let up = pods(&chat).await?.iter().filter(|pod| is_ready(pod)).count();
+        Ok(Look::when(up == 3, (), format!("{up} are ready")))
+    })
+    .await?;
+    assert_eq!(condition(&chat.object().await?, "Ready")["status"], "False");
     chat.change(&json!({"image": {"tag": "dev-next"}})).await?;
     rolls_to(&chat, "wsc-hub:dev-next", 3).await
 }
