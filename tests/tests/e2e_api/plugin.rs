@@ -8,10 +8,11 @@ use wsc_tests::{
     kubernetes::{
         namespace::TestNamespace,
         plugin::{Plugin, unpack},
-        resource::{SECRET, WSC_CLUSTER},
+        resource::{EVENT, SECRET, WSC_CLUSTER},
         wsc_cluster::TestCluster,
     },
     scratch_dir::ScratchDir,
+    wait::{Look, eventually},
 };
 
 use crate::{
@@ -127,6 +128,13 @@ async fn a_report_holds_everything_but_secrets() -> Result<()> {
     // By kubectl, which keeps a copy of the whole object in an annotation.
     ns.kubectl.run_with(&["apply", "-f", "-"], &manifest.to_string()).await?;
     all_made(&ns).await?;
+    // The operator tells of the resource after its children are made.
+    eventually("an event about the resource", SOON, async || {
+        let events = ns.list(EVENT).await?;
+        let told = events.iter().any(|event| event["regarding"]["kind"] == "WscCluster");
+        Ok(Look::when(told, (), format!("{} events", events.len())))
+    })
+    .await?;
     // A key that got where it does not belong.
     let key = ns.secret("chat-api", "admin").await?;
     ns.merge(WSC_CLUSTER, "chat", &json!({"metadata": {"annotations": {"note": format!("key={key}")}}}))
