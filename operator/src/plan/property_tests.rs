@@ -11,9 +11,36 @@ use crate::observed::world::{Standing, World};
 
 use super::operation::Plan;
 use super::room::FILL;
-use super::simulation::{DAWN, Event, Simulation};
+use super::simulation::{DAWN, Simulation};
 use super::step::{Hold, Step};
 use super::wish::{DrainWish, Wish};
+
+/// What goes wrong, or is wished for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    /// Another number of replicas.
+    Scale(i32),
+    /// A template of the spec; a bad one cannot be pulled.
+    Template { bad: bool },
+    /// A hub process ends and starts again.
+    RestartContainer(i32),
+    /// Somebody deletes a pod.
+    DeletePod(i32),
+    /// The readiness probe fails for so many seconds.
+    Glitch(i32, i64),
+    /// A Kubernetes node is gone, with the pod on it.
+    LoseNode(i32),
+    /// Somebody drains a node.
+    ForeignDrain(i32),
+    /// Redis is away for so many seconds.
+    RedisAway(i64),
+    /// The operator is away for so many seconds.
+    OperatorAway(i64),
+    /// The operator dies between its record and its steps for so many seconds.
+    OperatorDiesActing(i64),
+    /// Connections are to be spread.
+    Rebalance(u32),
+}
 
 /// A world and what happens in it.
 #[derive(Debug, Clone)]

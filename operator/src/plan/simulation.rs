@@ -14,35 +14,9 @@ use crate::observed::world::{Ongoing, World};
 use super::decide::decide;
 use super::fixture::down;
 use super::operation::Plan;
+use super::property_tests::Event;
 use super::step::{Step, Victim};
 use super::wish::Wish;
-
-/// What goes wrong, or is wished for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Event {
-    /// Another number of replicas.
-    Scale(i32),
-    /// A template of the spec; a bad one cannot be pulled.
-    Template { bad: bool },
-    /// A hub process ends and starts again.
-    RestartContainer(i32),
-    /// Somebody deletes a pod.
-    DeletePod(i32),
-    /// The readiness probe fails for so many seconds.
-    Glitch(i32, i64),
-    /// A Kubernetes node is gone, with the pod on it.
-    LoseNode(i32),
-    /// Somebody drains a node.
-    ForeignDrain(i32),
-    /// Redis is away for so many seconds.
-    RedisAway(i64),
-    /// The operator is away for so many seconds.
-    OperatorAway(i64),
-    /// The operator dies between its record and its steps for so many seconds.
-    OperatorDiesActing(i64),
-    /// Connections are to be spread.
-    Rebalance(u32),
-}
 
 #[derive(Debug, Clone)]
 struct Drain {
