@@ -170,8 +170,8 @@ impl BusReader {
             payload: Bytes::new(),
         };
         // A full queue carries other signs of life.
-        let _ = self.outbox.push(Channel::Broadcast, hello(self.outbox.sequence(&Channel::Broadcast)), None);
-        let _ = self.outbox.push(Channel::Node(self.standing.instance().node), hello(0), None);
+        let _ = self.outbox.push(&Channel::Broadcast, hello(self.outbox.sequence(&Channel::Broadcast)), None);
+        let _ = self.outbox.push(&Channel::Node(self.standing.instance().node), hello(0), None);
     }
 
     fn take(&self, bytes: Bytes, broadcast: bool, hearing: &mut Hearing) {
@@ -282,7 +282,7 @@ impl Reply for RemoteReply {
             payload: report.encode(),
         };
         // A report that finds the queue full is counted there; whoever waits for it is told that none came.
-        let _ = self.outbox.push(Channel::Node(self.target.node), envelope, None);
+        let _ = self.outbox.push(&Channel::Node(self.target.node), envelope, None);
     }
 }
 

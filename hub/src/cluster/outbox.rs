@@ -152,11 +152,11 @@ impl Outbox {
     /// without one, `Err` says that the queue is full.
     pub(super) fn push(
         &self,
-        channel: Channel,
+        channel: &Channel,
         envelope: Envelope,
         waiter: Option<(Instant, Waiter)>,
     ) -> Result<(), OutboxFull> {
-        let refused = self.push_many(&channel, std::iter::once((envelope, waiter)));
+        let refused = self.push_many(channel, std::iter::once((envelope, waiter)));
         if refused.is_empty() { Ok(()) } else { Err(OutboxFull) }
     }
 
@@ -412,7 +412,7 @@ mod tests {
         };
         let deadline = now + std::time::Duration::from_secs(5);
         let waiter = Waiter::One(node("b#k.1"), done);
-        outbox.push(Channel::Node(node("b#k.1").node), envelope, Some((deadline, waiter))).unwrap();
+        outbox.push(&Channel::Node(node("b#k.1").node), envelope, Some((deadline, waiter))).unwrap();
         outbox.next_batch(&source, now).unwrap();
         let report = Report { batch: 1, index: 0, status: ReportStatus::NotHere, count: 0 };
         let address = return_address(&source.incarnation, false);

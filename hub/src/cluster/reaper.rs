@@ -267,7 +267,7 @@ impl Reaper {
                     payload: payload.clone(),
                 };
                 // A full queue: they read it afresh, because the dead node's lease is gone.
-                let _ = self.outbox.push(Channel::Node(node.node.clone()), envelope, None);
+                let _ = self.outbox.push(&Channel::Node(node.node.clone()), envelope, None);
             }
         }
     }

@@ -116,7 +116,7 @@ impl ClusterBus for RedisBus {
         let waiter = Waiter::One(target.clone(), done);
         let deadline = Instant::now() + timeout;
         // The waiter hears of a full queue itself.
-        let _ = self.outbox.push(Channel::Node(target.node.clone()), envelope, Some((deadline, waiter)));
+        let _ = self.outbox.push(&Channel::Node(target.node.clone()), envelope, Some((deadline, waiter)));
         async move { answer.await.unwrap_or_else(|_| Err(stopped())) }.boxed()
     }
 
@@ -124,7 +124,7 @@ impl ClusterBus for RedisBus {
         self.usable()?;
         envelope.wants_report = false;
         self.outbox
-            .push(Channel::Node(target.node.clone()), envelope, None)
+            .push(&Channel::Node(target.node.clone()), envelope, None)
             .map_err(|_| BusError::Overloaded(target.clone()))
     }
 
@@ -183,7 +183,7 @@ impl ClusterBus for RedisBus {
         envelope.wants_report = !expected.is_empty();
         if expected.is_empty() {
             // Nobody waits, so no time can run out before it is sent.
-            let queued = self.outbox.push(Channel::Broadcast, envelope, None);
+            let queued = self.outbox.push(&Channel::Broadcast, envelope, None);
             let queued = queued.map(|()| Vec::new()).map_err(|_| BusError::Overloaded(own));
             return futures::future::ready(queued).boxed();
         }
@@ -192,7 +192,7 @@ impl ClusterBus for RedisBus {
         let waiter = Waiter::All(Collector { own, missing: expected, answers: answered, done });
         let deadline = Instant::now() + timeout;
         // As for a request.
-        let _ = self.outbox.push(Channel::Broadcast, envelope, Some((deadline, waiter)));
+        let _ = self.outbox.push(&Channel::Broadcast, envelope, Some((deadline, waiter)));
         async move { answers.await.unwrap_or_else(|_| Err(stopped())) }.boxed()
     }
 }

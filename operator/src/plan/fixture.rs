@@ -60,13 +60,15 @@ fn pod(ordinal: i32, code: &str) -> Option<(HubPod, Option<HubView>)> {
         pod.running = running;
         pod.fault = fault;
     };
-    let answer = |phase: &str, connections: i64| report(&pod_name(ordinal), phase, connections, None);
+    let answer = |phase: &str, connections: i64| {
+        report(&pod_name(ordinal), phase, connections, &serde_json::Value::Null)
+    };
     let drain = |phase: &str, id: &str, seconds: i64| {
         let drain = json!({
             "id": id, "started_at": ago(seconds).to_string(), "deadline": ago(seconds - 600).to_string(),
             "remaining": if phase == "closed" { 0 } else { connections }, "rate_per_second": 200,
         });
-        report(&pod_name(ordinal), phase, if phase == "closed" { 0 } else { connections }, Some(drain))
+        report(&pod_name(ordinal), phase, if phase == "closed" { 0 } else { connections }, &drain)
     };
     let own = "wsc-operator/rollout-new";
     let heard = |report, registered| {
@@ -146,7 +148,7 @@ fn pod_name(ordinal: i32) -> String {
     format!("chat-{ordinal}")
 }
 
-fn report(name: &str, phase: &str, connections: i64, drain: Option<serde_json::Value>) -> HubReport {
+fn report(name: &str, phase: &str, connections: i64, drain: &serde_json::Value) -> HubReport {
     serde_json::from_value(json!({
         "phase": phase, "redis": "up", "registered": phase != "starting", "node_id": name,
         "incarnation": "life.1", "connections": connections, "max_connections": 1000, "drain": drain,
