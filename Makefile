@@ -104,7 +104,7 @@ images: build ## Images wsc-hub, wsc-operator and wsc-redis as OCI tars, loaded 
 .PHONY: generate
 generate: ## Write crds/, docs/reference/, the chart's copy of the CRD, manifests/operator.yaml
 	@$(NEED) rust helm
-	@$(STEP) "build what generates" $(CARGO_BUILD) --workspace --bin crdgen --example openapi
+	@$(STEP) "build what generates" $(CARGO_BUILD) --workspace --bin crdgen --example openapi --example reference --example operator_reference
 	@.ci/generate
 
 ##@ Test

@@ -8,7 +8,7 @@
 //! - [`redis_server`], [`redis_sentinel`], [`redis_cluster`], [`tcp_proxy`], [`hub_process`], [`lone_hub`], [`hub_fleet`]: what is run.
 //! - [`load`]: what `wsc-bench` measures with.
 //! - [`kubernetes`]: clusters, the custom resource, the operator as a process; [`argo_health`]: what Argo CD shows of it.
-//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`inbox_place`], [`api_client`], [`event_reader`], [`scrape`], [`schemathesis`],
+//! - [`ws_client`], [`raw_ws`], [`client_socket`], [`reconnecting_client`], [`inbox_place`], [`api_client`], [`event_reader`], [`scrape`], [`metrics_reference`], [`schemathesis`],
 //!   [`tokens`], [`traffic`], [`returning_load`]: what talks to it.
 
 pub mod api_client;
@@ -22,6 +22,7 @@ pub mod inbox_place;
 pub mod kubernetes;
 pub mod load;
 pub mod lone_hub;
+pub mod metrics_reference;
 pub mod program;
 pub mod raw_ws;
 pub mod reconnecting_client;

@@ -15,6 +15,8 @@ use crate::{
 const PRIMARIES: usize = 3;
 /// Slots of a Redis Cluster.
 const SLOTS: usize = 16_384;
+/// Until the servers call one of them lost, unless told otherwise.
+const NODE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Forming takes some rounds of gossip.
 const FORMED: Duration = Duration::from_secs(30);
 
@@ -31,6 +33,14 @@ impl RedisCluster {
     /// # Errors
     /// When `redis-server` is missing or the cluster is not formed within 30 s.
     pub async fn start(options: impl Fn() -> RedisOptions) -> Result<Self> {
+        Self::start_with(NODE_TIMEOUT, options).await
+    }
+
+    /// The same with servers that call one of them lost after this time.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(node_timeout: Duration, options: impl Fn() -> RedisOptions) -> Result<Self> {
         let mut servers = Vec::new();
         let mut bus_ports = Vec::new();
         for number in 0..PRIMARIES * 2 {
@@ -40,7 +50,7 @@ impl RedisCluster {
                 .config("cluster-enabled yes")
                 .config(&format!("cluster-config-file nodes-{number}.conf"))
                 .config(&format!("cluster-port {bus}"))
-                .config("cluster-node-timeout 1500")
+                .config(&format!("cluster-node-timeout {}", node_timeout.as_millis()))
                 .config("cluster-replica-validity-factor 0")
                 .config("repl-diskless-sync-delay 0");
             servers.push(RedisServer::start(lines).await?);

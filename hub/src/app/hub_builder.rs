@@ -1,10 +1,6 @@
 //! Builds a hub, in the order of what needs what.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -12,10 +8,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{AppError, Hub, hot_reload};
+use super::{AppError, Hub, cluster_counts, hot_reload};
 use crate::{
     auth::{ApiKeys, Authenticator},
-    cluster::{self, BusCounters, ClusterParts, ClusterSettings},
+    cluster::{self, ClusterParts, ClusterSettings},
     http::{
         events::READERS,
         routes,
@@ -23,11 +19,11 @@ use crate::{
         service::Service,
     },
     local::connection_table::ConnectionTable,
-    observe::{ClusterCounts, Metrics},
+    observe::Metrics,
     routing::{
         event_writer::EventWriter,
         inbox::InboxLimits,
-        inbox_desk::{InboxCounts, InboxDesk},
+        inbox_desk::InboxDesk,
         ports::{Inbound, LoginPolicy},
         router::Router,
     },
@@ -148,15 +144,14 @@ impl HubBuilder {
         let (sockets, stop_serving) = (TaskTracker::new(), CancellationToken::new());
         let stop_reading = CancellationToken::new();
         let cluster_counts = move || {
-            let mut counts = cluster_counts(&counters, events.as_deref());
-            let help = "Results of sends forgotten before their time, so that a repeat would be sent";
-            counts.push(("idempotency_evictions", help, router.idempotency().evicted()));
-            counts.extend(inbox_counts(inboxes.counts()));
-            let (waited, refused) = router.moving_waits().counts();
-            counts.push(("moving_waits", "Sends that waited for users on the move", waited));
-            let help = "Sends that did not wait for users on the move, because too many did";
-            counts.push(("moving_waits_refused", help, refused));
-            counts
+            let waits = router.moving_waits().counts();
+            cluster_counts::all(
+                &counters,
+                inboxes.counts(),
+                events.as_deref().map(|events| (events.written(), events.dropped())),
+                router.idempotency().evicted(),
+                waits,
+            )
         };
         let service = Arc::new(Service {
             edge,
@@ -244,77 +239,4 @@ fn cluster_settings(settings: &Settings, client_port: u16, api_port: u16) -> Clu
 fn inbox_limits(settings: &Settings) -> InboxLimits {
     let InboxSettings { messages, bytes, ttl } = settings.inbox;
     InboxLimits { messages, bytes, ttl }
-}
-
-/// The names of the inboxes' counters among the metrics.
-fn inbox_counts(counts: &InboxCounts) -> ClusterCounts {
-    let c = counts;
-    let named = [
-        ("inbox_stored", "Messages stored", &c.stored),
-        ("inbox_duplicates", "Repeats of messages that were stored before", &c.duplicates),
-        ("inbox_trimmed", "Older stored messages that went for newer ones", &c.trimmed),
-        ("inbox_refused_memory", "Stores refused because memory is short", &c.refused_memory),
-        ("inbox_refused_registry", "Stores refused because Redis is away", &c.refused_registry),
-        ("inbox_refused_request", "Stores refused: too large, or inboxes are off", &c.refused_request),
-        ("inbox_unknown", "Stores of which nobody said whether they were carried out", &c.unknown),
-        ("inbox_replays", "Replays begun: at connects, and for holes", &c.replays),
-        ("inbox_replayed", "Stored messages sent by replays", &c.replayed),
-        ("inbox_gaps", "Losses of stored messages that devices were told of", &c.gaps),
-        (
-            "inbox_page_errors",
-            "Pages of replays that could not be read, and were tried again",
-            &c.page_errors,
-        ),
-        ("inbox_acks_written", "Acknowledgements written", &c.acks),
-        (
-            "inbox_ack_errors",
-            "Acknowledgements that could not be written, and were tried again",
-            &c.ack_errors,
-        ),
-    ];
-    named.into_iter().map(|(name, help, count)| (name, help, count.load(Ordering::Relaxed))).collect()
-}
-
-/// The names of the cluster's counters among the metrics.
-fn cluster_counts(counters: &BusCounters, events: Option<&EventWriter>) -> ClusterCounts {
-    let c = counters;
-    let mut counts = vec![
-        ("bus_batches_sent", "Batches published", c.batches_sent.get()),
-        ("bus_envelopes_sent", "Envelopes published", c.envelopes_sent.get()),
-        ("bus_sent_bytes", "Bytes published", c.bytes_sent.get()),
-        ("bus_batches_received", "Batches of other nodes", c.batches_received.get()),
-        ("bus_envelopes_received", "Envelopes of other nodes", c.envelopes_received.get()),
-        ("bus_received_bytes", "Bytes of other nodes", c.bytes_received.get()),
-        ("bus_gaps", "Batches missing between two that came", c.gaps.get()),
-        ("bus_malformed", "Messages on a channel that are no batch", c.malformed.get()),
-        ("bus_unknown_kinds", "Envelopes of a kind this release does not know", c.unknown_kinds.get()),
-        (
-            "bus_unregistered_drops",
-            "Batches dropped while the lease was not held",
-            c.dropped_unregistered.get(),
-        ),
-        ("bus_inbound_drops", "Envelopes refused because a shard's queue was full", c.dropped_inbound.get()),
-        (
-            "bus_outbound_drops",
-            "Envelopes refused because a target's queue was full",
-            c.dropped_outbound.get(),
-        ),
-        (
-            "bus_outbound_expired",
-            "Envelopes whose time ran out before they were sent",
-            c.expired_outbound.get(),
-        ),
-        ("bus_publish_errors", "Envelopes in batches whose publish failed", c.publish_errors.get()),
-        ("bus_no_receiver", "Envelopes published to a channel nobody listened on", c.no_receiver.get()),
-        ("bus_reports_missed", "Reports that did not come in time", c.reports_missed.get()),
-        ("bus_subscriptions", "Subscriptions built", c.subscriptions.get()),
-        ("reaped_users", "Users whose entries of a dead node were swept", c.reaped_users.get()),
-        ("reaped_nodes", "Dead incarnations removed", c.reaped_nodes.get()),
-        ("heartbeat_errors", "Heartbeats that failed", c.heartbeat_errors.get()),
-    ];
-    if let Some(events) = events {
-        counts.push(("events_written", "Events written for the backend", events.written()));
-        counts.push(("events_dropped", "Events that found the queue to the log full", events.dropped()));
-    }
-    counts
 }

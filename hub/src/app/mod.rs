@@ -2,6 +2,7 @@
 //!
 //! [`hub::Hub`] is the library's face, [`program`] the shipped binary around it.
 
+pub mod cluster_counts;
 pub mod error;
 mod hot_reload;
 pub mod hub;

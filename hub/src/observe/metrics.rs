@@ -155,7 +155,7 @@ impl Metrics {
         registry.register("sent_bytes", "Payload to clients", m.bytes_out.clone());
         registry.register(
             "frames_dropped",
-            "Frames queued but never written, by cause",
+            "Frames queued but never written, by cause: slow, budget (of the node), closed",
             m.frames_dropped.clone(),
         );
         registry.register(
@@ -165,12 +165,12 @@ impl Metrics {
         );
         registry.register(
             "accepts_delayed",
-            "Accepts that waited: for the accept rate, or for one of 4096 sockets before upgrade",
+            "Accepts that waited, by cause: rate, or sockets (4096 before upgrade)",
             m.accepts_delayed.clone(),
         );
         registry.register(
             "http_failures",
-            "Sockets ended by a bound of HTTP: header_timeout, header_too_large, malformed, write_timeout",
+            "Sockets ended by a bound of HTTP, by cause: header_timeout, header_too_large, malformed, write_timeout",
             m.http_failures.clone(),
         );
         registry.register(
@@ -194,7 +194,7 @@ impl Metrics {
         );
         registry.register(
             "sent_away_connections",
-            "Connections that were asked to connect elsewhere: by a drain or a rebalance",
+            "Connections that were asked to connect elsewhere, by cause: drain, rebalance",
             m.sent_away.clone(),
         );
         registry.register(
@@ -204,6 +204,25 @@ impl Metrics {
         );
         registry.register("inbox_replay_seconds", "From a connect to resume_done", m.replay_seconds.clone());
         drop(registry);
+        metrics
+    }
+
+    /// With every kind of thing counted once, so that every name and label is in the text: for the reference.
+    #[must_use]
+    pub fn all_counted() -> Self {
+        let metrics = Self::new();
+        metrics.closed(1012, "drain");
+        metrics.refused("unauthorized");
+        metrics.dropped("slow", 1);
+        metrics.bad_frame("bad_frame");
+        metrics.accepts_delayed("rate");
+        metrics.http_failed("header_timeout");
+        metrics.sent(SendStatus::Delivered, Duration::ZERO);
+        metrics.broadcast(BroadcastStatus::Complete);
+        metrics.group_send(BroadcastStatus::Complete);
+        metrics.backend_message("accepted");
+        metrics.sent_away("drain");
+        metrics.replayed(Duration::ZERO);
         metrics
     }
 

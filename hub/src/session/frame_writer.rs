@@ -29,7 +29,7 @@ use crate::{
 /// How long a socket that takes nothing is waited for once the connection is to be closed.
 const STALL_PATIENCE: Duration = Duration::from_secs(2);
 /// Room that is kept between bursts, in frames.
-const KEPT_CAPACITY: usize = 8;
+const KEPT_CAPACITY: usize = 4;
 /// Frames are gathered for one write until there are this many bytes.
 const WRITE_AT_ONCE: usize = 16 * 1024;
 /// Room that a thread keeps for gathering: a large frame needs more for a moment.

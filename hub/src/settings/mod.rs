@@ -11,6 +11,7 @@ mod parse_auth;
 mod parse_redis;
 #[cfg(test)]
 mod parse_test;
+pub mod reference;
 
 pub use catalogue::{CATALOGUE, Setting};
 pub use drain::DrainSettings;

@@ -108,6 +108,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// With every kind of thing counted once, so that every name and label is in the text: for the reference.
+    #[must_use]
+    pub fn all_counted() -> Self {
+        let metrics = Self::default();
+        metrics.pass(PassResult::Ok, Duration::ZERO);
+        metrics.applied("Service");
+        metrics.hub_call(true);
+        metrics
+    }
+
     /// Counts one reconcile pass and its duration.
     pub fn pass(&self, result: PassResult, took: Duration) {
         let result = match result {

@@ -51,7 +51,13 @@ async fn the_plugin_sees_users_and_drains_a_node_by_hand() -> Result<()> {
         (&json!(true), &json!("chat-1")),
         "{found}"
     );
-    assert_eq!(plugin.run(&["user", "nobody"]).await?, "nobody is offline\n");
+    // While the nodes are younger than a lease, none of them says who is nowhere.
+    eventually("a node can say who is nowhere", STARTED, async || {
+        let answer = plugin.run(&["user", "nobody"]).await;
+        let known = matches!(&answer, Ok(text) if text == "nobody is offline\n");
+        Ok(Look::when(known, (), format!("{answer:?}")))
+    })
+    .await?;
     let status = plugin.run(&["status"]).await?;
     assert!(status.contains("Connections  2 of "), "{status}");
     let nodes = plugin.json(&["nodes"]).await?;

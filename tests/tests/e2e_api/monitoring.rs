@@ -15,6 +15,7 @@ use wsc_tests::{
         resource::{POD_MONITOR, PROMETHEUS_RULE, Resource, STATEFUL_SET},
         wsc_cluster::TestCluster,
     },
+    metrics_reference::MetricsReference,
     scrape::Scrape,
     source_tree,
     wait::{Look, eventually},
@@ -94,6 +95,7 @@ async fn prometheus_objects_come_with_their_definitions_and_every_expression_hol
 async fn check_expressions(ns: &TestNamespace, operator: &OperatorProcess, rule: &Value) -> Result<()> {
     let hubs = HubFleet::start(1).await?;
     let scraped = Scrape::of(&hubs.api(0)?).await?.text + &operator.get("/metrics").await?.1;
+    assert_eq!(MetricsReference::read()?.differences(&scraped), Vec::<String>::new());
     let known = metric_names(&scraped);
     assert!(known.contains("wsc_registered") && known.contains("wsc_operator_leader"), "{known:?}");
 

@@ -29,6 +29,7 @@ mod limits;
 mod logins;
 mod many_messages;
 mod memory;
+mod metrics_reference;
 mod nginx;
 mod openapi;
 mod proxy_mode;
