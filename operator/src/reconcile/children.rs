@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use kube::api::DynamicObject;
 
@@ -96,6 +97,9 @@ impl Pass<'_> {
         let outcome = self.applier.ensure(kind, name, &json, memory).await?;
         if self.is_hub_set(child) {
             found.hub_set = outcome.object().cloned();
+        }
+        if kind == "ConfigMap" && matches!(outcome, Outcome::Created(_) | Outcome::Changed(_)) {
+            memory.hubs.settings_written(Instant::now());
         }
         match outcome {
             Outcome::Unchanged(_) | Outcome::Changed(_) => {}

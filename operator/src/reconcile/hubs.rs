@@ -21,6 +21,10 @@ pub const WHILE_UNSETTLED: Duration = Duration::from_secs(2);
 /// Pause between questions otherwise.
 pub const WHEN_QUIET: Duration = Duration::from_secs(30);
 
+/// So long after the hot settings were written a node may still get what was there before them, and say so: from a kubelet
+/// that had not heard of them, with the pause after which a hub looks at its file.
+const SETTINGS_PASS: Duration = Duration::from_secs(3);
+
 /// What the hubs said last.
 #[derive(Debug, Default)]
 pub struct HubMemory {
@@ -29,6 +33,8 @@ pub struct HubMemory {
     /// Ids of the nodes that the registered nodes list; `None` when none of them answered.
     pub listed: Option<BTreeSet<String>>,
     asked: Option<Instant>,
+    /// When the hot settings were written last.
+    written: Option<Instant>,
     /// Pause until the next question, set by the last pass.
     pub pause: Duration,
 }
@@ -37,6 +43,21 @@ impl HubMemory {
     /// Something was done to a hub: the next pass asks anew.
     pub fn expire(&mut self) {
         self.asked = None;
+    }
+
+    /// The hot settings were written. What nodes said of theirs before is void, even where it is what is wanted now: when
+    /// somebody changes his mind twice, a node may have something else in between.
+    pub fn settings_written(&mut self, now: Instant) {
+        self.written = Some(now);
+        for view in self.views.values_mut() {
+            view.answer = view.answer.clone().map(silent_about_settings);
+        }
+    }
+
+    /// A report without what cannot be believed yet.
+    fn believed(&self, report: HubReport, now: Instant) -> HubReport {
+        let early = self.written.is_some_and(|written| now.duration_since(written) < SETTINGS_PASS);
+        if early { silent_about_settings(report) } else { report }
     }
 
     /// Whether it is time to ask: a running pod is unknown, or the pause is over.
@@ -49,6 +70,10 @@ impl HubMemory {
 
 /// A pass scheduled for the end of the pause may come a little early.
 const SLACK: Duration = Duration::from_millis(50);
+
+fn silent_about_settings(report: HubReport) -> HubReport {
+    HubReport { hot_hash: None, hot_error: None, ..report }
+}
 
 fn can_answer(pod: &HubPod) -> bool {
     pod.running && pod.ip.is_some()
@@ -69,6 +94,7 @@ pub async fn ask(
         .filter(|pod| can_answer(pod))
         .filter_map(|pod| Some((pod, pod.ip.as_ref()?.parse().ok()?)))
         .collect();
+    let began = Instant::now();
     let answers: Vec<Result<HubReport, String>> = match key {
         Err(why) => vec![Err(why.to_owned()); targets.len()],
         Ok(key) => {
@@ -104,6 +130,7 @@ pub async fn ask(
         {
             tracing::info!(pod = pod.name, "hub does not answer: {error}");
         }
+        let answer = answer.map(|report| memory.believed(report, began));
         let view = HubView { answer, registered, absent_since };
         views.insert(pod.uid.clone(), view);
     }
@@ -251,6 +278,29 @@ mod tests {
         assert!(since.is_some());
         ask(&played, &metrics, Ok("k"), &pods, &mut memory).await;
         assert_eq!(memory.views["uid-2"].absent_since, since, "absence keeps its beginning");
+    }
+
+    #[tokio::test]
+    async fn what_nodes_say_of_their_settings_counts_only_some_time_after_these_were_written() {
+        let says = HubReport { hot_hash: Some("wanted".into()), ..report("uid-0", "a") };
+        let played = Played {
+            hubs: BTreeMap::from([("10.0.0.0".parse().unwrap(), says)]),
+            roster: vec![entry("chat-0", "a")],
+        };
+        let (pods, metrics) = ([pod(0)], Metrics::default());
+        let mut memory = HubMemory::default();
+        let hash = |memory: &HubMemory| memory.views["uid-0"].report().unwrap().hot_hash.clone();
+        ask(&played, &metrics, Ok("k"), &pods, &mut memory).await;
+        assert!(hash(&memory).is_some());
+        let now = Instant::now();
+        memory.settings_written(now);
+        assert_eq!(hash(&memory), None, "it was said before");
+        ask(&played, &metrics, Ok("k"), &pods, &mut memory).await;
+        assert_eq!(hash(&memory), None, "the node may still get what was there before");
+        assert!(memory.views["uid-0"].registered, "all else counts");
+        memory.settings_written(now.checked_sub(Duration::from_secs(3)).unwrap());
+        ask(&played, &metrics, Ok("k"), &pods, &mut memory).await;
+        assert_eq!(hash(&memory).as_deref(), Some("wanted"));
     }
 
     #[tokio::test]
