@@ -33,6 +33,8 @@ pub enum Flow {
 struct Flows {
     to_server: Flow,
     to_client: Flow,
+    /// Nobody is there: all connections are closed, and new ones at once.
+    refuses: bool,
     /// Connections of earlier generations are closed.
     generation: u64,
 }
@@ -53,7 +55,12 @@ impl TcpProxy {
     pub async fn to(server: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let flows = watch::Sender::new(Flows { to_server: Flow::Pass, to_client: Flow::Pass, generation: 0 });
+        let flows = watch::Sender::new(Flows {
+            to_server: Flow::Pass,
+            to_client: Flow::Pass,
+            refuses: false,
+            generation: 0,
+        });
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, server, flows.subscribe(), stop.clone()));
         Ok(Self { address, flows, stop })
@@ -68,6 +75,11 @@ impl TcpProxy {
     /// Says what happens in each direction from now on, on all connections.
     pub fn set(&self, to_server: Flow, to_client: Flow) {
         self.flows.send_modify(|flows| (flows.to_server, flows.to_client) = (to_server, to_client));
+    }
+
+    /// Looks like a server that is not there, or like one that is there again.
+    pub fn refuse(&self, refuses: bool) {
+        self.flows.send_modify(|flows| flows.refuses = refuses);
     }
 
     /// Closes all connections at once; new ones are taken.
@@ -107,6 +119,9 @@ async fn accept(
 }
 
 async fn forward(client: TcpStream, server: SocketAddr, flows: watch::Receiver<Flows>) {
+    if flows.borrow().refuses {
+        return;
+    }
     // A server that is not there looks to the client like one that closes at once.
     let Ok(server) = TcpStream::connect(server).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -117,7 +132,7 @@ async fn forward(client: TcpStream, server: SocketAddr, flows: watch::Receiver<F
     tokio::select! {
         () = pump(from_client, to_server, flows.clone(), |flows| flows.to_server) => {}
         () = pump(from_server, to_client, flows, |flows| flows.to_client) => {}
-        _ = cut.wait_for(|flows| flows.generation != generation) => {}
+        _ = cut.wait_for(|flows| flows.refuses || flows.generation != generation) => {}
     }
 }
 

@@ -32,13 +32,26 @@ impl<T> Look<T> {
 pub async fn eventually<T>(
     what: &str,
     within: Duration,
+    look: impl AsyncFnMut() -> Result<Look<T>>,
+) -> Result<T> {
+    eventually_each(PAUSE, what, within, look).await
+}
+
+/// The same with a pause of the caller's own between two looks, for looks that cost the machine something.
+///
+/// # Errors
+/// As `eventually`.
+pub async fn eventually_each<T>(
+    pause: Duration,
+    what: &str,
+    within: Duration,
     mut look: impl AsyncFnMut() -> Result<Look<T>>,
 ) -> Result<T> {
     let start = Instant::now();
     let mut seen = String::from("nothing, the look itself did not end");
     loop {
         let left = within.saturating_sub(start.elapsed());
-        match tokio::time::timeout(left.max(PAUSE), look()).await {
+        match tokio::time::timeout(left.max(pause), look()).await {
             Ok(Ok(Look::Holds(value))) => return Ok(value),
             Ok(Ok(Look::NotYet(now))) => seen = now,
             Ok(Err(error)) => return Err(error.context(format!("while waiting until {what}"))),
@@ -48,7 +61,7 @@ pub async fn eventually<T>(
         if start.elapsed() >= within {
             bail!("not within {within:?}: {what}; seen last: {seen}");
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -1,10 +1,13 @@
 //! An API server with controllers and no nodes, started by `tests/cluster/api.sh`.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Seek as _, SeekFrom},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{
+        LazyLock, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -38,8 +41,18 @@ impl ApiServer {
         server.clone().map_err(|error| anyhow!(error))
     }
 
+    /// A server of the caller's own, with nothing in it. It ends when this is dropped.
+    ///
+    /// # Errors
+    /// When it cannot be started; with what its script said.
+    pub fn own() -> Result<Self> {
+        Self::start()
+    }
+
     fn start() -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("wsc-tests-api-{}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("wsc-tests-api-{}-{number}", std::process::id()));
         let script = source_tree::root().join("tests/cluster/api.sh");
         let mut child = Command::new(&script)
             .arg("run")
@@ -83,14 +96,37 @@ impl ApiServer {
     }
 
     fn audited(&self, word: &str, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
-        let text =
-            std::fs::read_to_string(self.folder.join("audit.log")).context("cannot read the audit log")?;
+        self.audited_from(&mut 0, word, wanted)
+    }
+
+    /// The same as [`Self::audit`], but only what came after `offset`, which moves on: the log of many tests is long.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn audit_from(&self, offset: &mut u64, namespace: &str) -> Result<Vec<Value>> {
+        self.audited_from(offset, namespace, |event| event["objectRef"]["namespace"] == namespace)
+    }
+
+    fn audited_from(
+        &self,
+        offset: &mut u64,
+        word: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
+        const UNREADABLE: &str = "cannot read the audit log";
+        let mut file = std::fs::File::open(self.folder.join("audit.log")).context(UNREADABLE)?;
+        file.seek(SeekFrom::Start(*offset)).context(UNREADABLE)?;
+        let mut found = Vec::new();
+        let mut log = BufReader::with_capacity(1 << 20, file);
+        let mut line = String::new();
         // The last line may be half written.
-        Ok(text
-            .lines()
-            .filter(|line| line.contains(word))
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(wanted)
-            .collect())
+        while log.read_line(&mut line).context(UNREADABLE)? > 0 && line.ends_with('\n') {
+            *offset += u64::try_from(line.len())?;
+            if line.contains(word) {
+                found.extend(serde_json::from_str::<Value>(&line).ok().filter(&wanted));
+            }
+            line.clear();
+        }
+        Ok(found)
     }
 }

@@ -5,20 +5,23 @@
 //! - [`go_module`]: definitions that other projects publish
 //! - [`namespace`]: a namespace, or one of a test; [`wsc_cluster`]: the custom resource in it
 //! - [`port_forward`]: a pod's port on loopback, which works with any cluster
-//! - [`fake_fleet`], [`fake_hub`]: kubelet and hubs for a cluster that has no nodes
-//! - [`api_server`], [`operator_process`]: an API with no nodes, and the operator as a process
-//! - [`played_fleet`], [`played_hub`]: pods that run there without a kubelet, and answer the operator
+//! - [`api_server`], [`operator_process`]: an API with no nodes, and the operator as a process; [`api_proxy`]: a way between
+//!   the two that can be cut
+//! - [`fake_fleet`]: hub pods that live there, by a kubelet and hubs of the test: [`fake_hub`], all of them with their
+//!   clients in [`fake_hubs`]
 
 pub mod access;
+pub mod api_proxy;
 pub mod api_server;
 pub mod fake_fleet;
 pub mod fake_hub;
+mod fake_hub_api;
+pub mod fake_hubs;
+mod fake_kubelet;
 pub mod go_module;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator_process;
-pub mod played_fleet;
-pub mod played_hub;
 pub mod plugin;
 pub mod port_forward;
 pub mod resource;

@@ -13,11 +13,14 @@ use super::{
     kubectl::Kubectl,
     resource::{Resource, SECRET, call},
 };
-use crate::wait::{Look, eventually};
+use crate::wait::{Look, eventually_each};
 
 const MERGE: &str = "application/merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 const JSON: &str = "application/json";
+
+/// Between two questions about an object that is waited for: some tests at once would keep an API server busy.
+const ASK: Duration = Duration::from_millis(80);
 
 /// A namespace of a cluster.
 #[derive(Clone)]
@@ -74,6 +77,12 @@ impl Namespace {
     pub async fn new(access: &Access, name: &str) -> Result<Self> {
         let client = access.client().await?;
         Ok(Self { name: name.to_owned(), access: access.clone(), client })
+    }
+
+    /// Name of the node on which a fake kubelet runs the pods of this namespace.
+    #[must_use]
+    pub fn fake_node(&self) -> String {
+        format!("node-of-{}", self.name)
     }
 
     /// Makes the namespace unless it is there.
@@ -195,7 +204,7 @@ impl Namespace {
         within: Duration,
         holds: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        eventually(what, within, async || {
+        eventually_each(ASK, what, within, async || {
             Ok(match self.find(resource, name).await? {
                 Some(object) if holds(&object) => Look::Holds(object),
                 Some(object) => Look::NotYet(brief(&object)),
@@ -210,7 +219,7 @@ impl Namespace {
     /// # Errors
     /// After `within`.
     pub async fn gone(&self, resource: Resource, name: &str, within: Duration) -> Result<()> {
-        eventually(&format!("{} {name} is gone", resource.kind), within, async || {
+        eventually_each(ASK, &format!("{} {name} is gone", resource.kind), within, async || {
             Ok(match self.find(resource, name).await? {
                 None => Look::Holds(()),
                 Some(object) => Look::NotYet(brief(&object)),
@@ -229,8 +238,10 @@ fn brief(object: &Value) -> String {
 impl Drop for TestNamespace {
     fn drop(&mut self) {
         // A test's result does not depend on it; a namespace that stays is seen by `kubectl get ns`.
+        // A node of the test's own goes as well: then its pods are removed although no kubelet ends them.
+        let objects = [format!("namespace/{}", self.name), format!("node/{}", self.fake_node())];
         let mut command = self.kubectl.command();
-        command.args(["delete", "namespace", &self.name, "--wait=false", "--ignore-not-found"]);
+        command.arg("delete").args(objects).args(["--wait=false", "--ignore-not-found"]);
         drop(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
     }
 }

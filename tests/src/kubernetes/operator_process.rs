@@ -25,7 +25,7 @@ impl OperatorProcess {
     /// Starts one for a namespace and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready within 30 s; with its output.
+    /// When it does not become ready within 60 s; with its output.
     pub async fn start(namespace: &Namespace) -> Result<Self> {
         Self::start_with(namespace, &[]).await
     }
@@ -33,8 +33,18 @@ impl OperatorProcess {
     /// The same with variables of the test's own.
     ///
     /// # Errors
-    /// When it does not become ready within 30 s; with its output.
+    /// When it does not become ready within 60 s; with its output.
     pub async fn start_with(namespace: &Namespace, variables: &[(&str, &str)]) -> Result<Self> {
+        let operator = Self::spawn(namespace, variables)?;
+        operator.ready(Duration::from_secs(60)).await?;
+        Ok(operator)
+    }
+
+    /// Starts one and waits for nothing.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn spawn(namespace: &Namespace, variables: &[(&str, &str)]) -> Result<Self> {
         let kubeconfig =
             namespace.access.kubeconfig.as_ref().context("an operator outside needs a kubeconfig file")?;
         // Taken and given back, so that another process could take it in between; then the start fails and says so.
@@ -50,16 +60,48 @@ impl OperatorProcess {
             .env("WSC_LISTEN", &address)
             .env("POD_NAME", "operator-of-the-test")
             .envs(variables.iter().copied());
-        let operator = Self { process: ChildProcess::spawn("wsc-operator", command)?, address };
-        let ready = eventually("the operator is ready", Duration::from_secs(30), async || {
-            Ok(match operator.get("/readyz").await {
+        Ok(Self { process: ChildProcess::spawn("wsc-operator", command)?, address })
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// After `within`; with its output.
+    pub async fn ready(&self, within: Duration) -> Result<()> {
+        let ready = eventually("the operator is ready", within, async || {
+            Ok(match self.get("/readyz").await {
                 Ok((200, _)) => Look::Holds(()),
                 Ok((status, text)) => Look::NotYet(format!("{status} {text}")),
                 Err(error) => Look::NotYet(error.to_string()),
             })
         });
-        ready.await.map_err(|error| error.context(operator.process.output()))?;
-        Ok(operator)
+        ready.await.map_err(|error| error.context(self.process.output()))
+    }
+
+    /// Whether it is the one that acts.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn leads(&self) -> Result<bool> {
+        Ok(self.metric("wsc_operator_leader").await? > 0.0)
+    }
+
+    /// Sum of all samples whose name, with its labels, begins so.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, text) = self.get("/metrics").await?;
+        let samples = text.lines().filter(|line| line.starts_with(name));
+        Ok(samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
+    }
+
+    /// Memory that it holds now, in bytes (the kernel's `VmRSS`).
+    ///
+    /// # Errors
+    /// When it is gone, or this is not Linux.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.process.resident_bytes()
     }
 
     /// Asks its own HTTP.

@@ -57,6 +57,8 @@ pub const PROMETHEUS_RULE: Resource =
 pub const HTTP_ROUTE: Resource = resource("apis/gateway.networking.k8s.io/v1", "httproutes", "HTTPRoute");
 /// Events.
 pub const EVENT: Resource = resource("apis/events.k8s.io/v1", "events", "Event");
+/// Leases, such as the one of the operator that leads.
+pub const LEASE: Resource = resource("apis/coordination.k8s.io/v1", "leases", "Lease");
 /// The resource this project is about.
 pub const WSC_CLUSTER: Resource = resource("apis/wsc.dev/v1alpha1", "wscclusters", "WscCluster");
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use wsc_tests::{
     kubernetes::{
-        fake_fleet::FakeFleet,
+        fake_fleet::{FakeFleet, Pace},
         namespace::TestNamespace,
         operator_process::OperatorProcess,
         resource::{EVENT, POD, STATEFUL_SET, WSC_CLUSTER},
@@ -17,14 +17,17 @@ use wsc_tests::{
 
 use crate::stage::{SOON, namespace, with_operator};
 
-/// How long three pods may take, one after the other.
-const ROLLED: Duration = Duration::from_secs(60);
+/// How long three pods may take, one after the other. Ten seconds are usual; the rest is for a busy machine.
+pub(crate) const ROLLED: Duration = Duration::from_secs(120);
+/// How long the pods of a new cluster may take.
+pub(crate) const LIVES: Duration = Duration::from_secs(60);
 
 pub(crate) fn spec(replicas: u32) -> Value {
     json!({
         "replicas": replicas,
         "redis": {"managed": {}},
         "image": {"repository": "hub", "tag": "1"},
+        "hub": {"maxConnections": 1000},
         "rollout": {"minReadySeconds": 0}
     })
 }
@@ -35,11 +38,28 @@ pub(crate) async fn living<'a>(
     spec: &Value,
     clients: f64,
 ) -> Result<(TestCluster<'a>, FakeFleet)> {
+    living_at(ns, spec, clients, Pace::default()).await
+}
+
+/// The same at a pace of the test's own.
+pub(crate) async fn living_at<'a>(
+    ns: &'a TestNamespace,
+    spec: &Value,
+    clients: f64,
+    pace: Pace,
+) -> Result<(TestCluster<'a>, FakeFleet)> {
     let replicas = u32::try_from(spec["replicas"].as_u64().unwrap_or(3))?;
+    let fleet = FakeFleet::start(ns, pace).await?;
     let cluster = TestCluster::create(ns, "chat", spec).await?;
-    let fleet = FakeFleet::start(ns, "chat", clients, 1000.0).await?;
-    cluster.ready(replicas, Duration::from_secs(30)).await?;
-    fleet.watch(replicas);
+    cluster.ready(replicas, LIVES).await.with_context(|| format!("fleet: {:?}", fleet.trouble()))?;
+    fleet.watch("chat", replicas);
+    // When all are there, so that each gets as many.
+    fleet.clients("chat", clients);
+    eventually("all clients have a hub", SOON, async || {
+        let open: f64 = fleet.hubs().hubs.values().map(|hub| hub.connections).sum();
+        Ok(Look::when(open > clients - 0.5, (), open))
+    })
+    .await?;
     Ok((cluster, fleet))
 }
 
@@ -51,9 +71,9 @@ pub(crate) async fn until_told(
     holds: impl Fn(&[String]) -> bool,
 ) -> Result<Vec<String>> {
     eventually(what, within, async || {
-        fleet.serving()?;
         let log = fleet.log();
-        Ok(if holds(&log) { Look::Holds(log) } else { Look::NotYet(format!("{log:?}")) })
+        let seen = format!("{log:?}, fleet: {:?}", fleet.trouble());
+        Ok(if holds(&log) { Look::Holds(log) } else { Look::NotYet(seen) })
     })
     .await
 }
@@ -62,7 +82,7 @@ pub(crate) fn has(log: &[String], entry: &str) -> bool {
     log.iter().any(|line| line.starts_with(entry))
 }
 
-async fn image_of(ns: &TestNamespace, ordinal: u32) -> Result<String> {
+pub(crate) async fn image_of(ns: &TestNamespace, ordinal: u32) -> Result<String> {
     let pod = ns.get(POD, &format!("chat-{ordinal}")).await?;
     Ok(pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned())
 }
@@ -73,7 +93,7 @@ async fn a_rollout_moves_the_clients_of_one_pod_after_the_other() -> Result<()> 
     let (cluster, fleet) = living(&ns, &spec(3), 300.0).await?;
     cluster.change(&json!({"image": {"tag": "2"}})).await?;
     let log = until_told(&fleet, "all pods were replaced", ROLLED, |log| has(log, "end chat-0")).await?;
-    cluster.ready(3, Duration::from_secs(30)).await.map_err(|error| error.context(operator.output()))?;
+    cluster.ready(3, LIVES).await.map_err(|error| error.context(operator.output()))?;
     let steps: Vec<String> =
         log.iter().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
     let expected = ["drain chat-2", "end chat-2", "drain chat-1", "end chat-1", "drain chat-0", "end chat-0"];
@@ -110,7 +130,7 @@ async fn two_pods_go_at_once_where_the_spec_allows_it() -> Result<()> {
     })
     .await?;
     assert!(log[0].starts_with("drain chat-3") && log[1].starts_with("drain chat-2"), "{log:?}");
-    cluster.ready(4, Duration::from_secs(30)).await?;
+    cluster.ready(4, LIVES).await?;
     assert_eq!(fleet.worst(), 2, "{log:?}");
     assert!(log.iter().filter(|line| line.starts_with("end")).all(|line| line.ends_with(" 0")), "{log:?}");
     Ok(())
@@ -142,7 +162,7 @@ async fn a_single_node_sends_its_clients_home_at_once() -> Result<()> {
     cluster.change(&json!({"image": {"tag": "2"}})).await?;
     let log = until_told(&fleet, "the pod was replaced", SOON, |log| has(log, "end chat-0")).await?;
     assert!(log.last().is_some_and(|line| line == "end chat-0 0"), "{log:?}");
-    cluster.ready(1, Duration::from_secs(30)).await?;
+    cluster.ready(1, LIVES).await?;
     Ok(())
 }
 
@@ -166,7 +186,7 @@ async fn a_foreign_drain_is_left_alone_and_counts_as_down() -> Result<()> {
     // Who drained it deletes it, and the rollout goes on.
     ns.delete(POD, "chat-0").await?;
     until_told(&fleet, "the others were replaced", ROLLED, |log| has(log, "end chat-1")).await?;
-    cluster.ready(3, Duration::from_secs(30)).await?;
+    cluster.ready(3, LIVES).await?;
     assert!(!has(&fleet.log(), "cancel"), "{:?}", fleet.log());
     assert!(fleet.worst() <= 1, "{} down at once", fleet.worst());
     Ok(())
@@ -184,7 +204,7 @@ pub(crate) async fn overgrown(
         .await?;
     ns.merge(STATEFUL_SET, "chat", &json!({"spec": {"replicas": to}})).await?;
     eventually("the pods serve", SOON, async || {
-        let serving = fleet.serving()?;
+        let serving = fleet.serving();
         Ok(Look::when(serving == usize::try_from(to)?, (), format!("{serving} serve")))
     })
     .await?;
@@ -208,7 +228,7 @@ async fn a_scale_down_drains_the_highest_pods_and_lowers_step_by_step() -> Resul
     let first = at("drain chat-3 wsc-operator/scale-down-2");
     assert!(first.is_some() && first < at("drain chat-2 wsc-operator/scale-down-2"), "{log:?}");
     assert!(at("end chat-3 0").is_some() && at("end chat-2 0").is_some() && log.len() == 4, "{log:?}");
-    cluster.ready(2, Duration::from_secs(30)).await?;
+    cluster.ready(2, LIVES).await?;
     assert_eq!(ns.get(STATEFUL_SET, "chat").await?["spec"]["replicas"], 2);
     assert_eq!(fleet.worst(), 0, "the pods that stay serve all the time");
     Ok(())
@@ -226,7 +246,7 @@ async fn a_scale_up_takes_back_the_drain_of_a_scale_down() -> Result<()> {
     until_told(&fleet, "the drain began", SOON, |log| has(log, "drain chat-2")).await?;
     cluster.change(&json!({"replicas": 3})).await?;
     until_told(&fleet, "the drain was taken back", SOON, |log| has(log, "cancel chat-2")).await?;
-    cluster.ready(3, Duration::from_secs(30)).await?;
+    cluster.ready(3, LIVES).await?;
     assert_eq!(cluster.pod_uid(2).await?, uid, "it is the same pod");
     assert!(!has(&fleet.log(), "end"), "{:?}", fleet.log());
     Ok(())
@@ -248,7 +268,7 @@ async fn stopping_drains_all_and_starting_brings_them_back() -> Result<()> {
     })
     .await?;
     cluster.change(&json!({"stopped": false})).await?;
-    cluster.ready(3, Duration::from_secs(30)).await?;
+    cluster.ready(3, LIVES).await?;
     Ok(())
 }
 
@@ -281,13 +301,13 @@ async fn a_bad_image_is_put_back_and_a_good_one_rolls_forward() -> Result<()> {
     cluster.change(&json!({"image": {"tag": "bad"}})).await?;
     // A fault must last a minute.
     let stuck = ns
-        .until(WSC_CLUSTER, "chat", "the rollout is stuck", Duration::from_secs(100), |object| {
+        .until(WSC_CLUSTER, "chat", "the rollout is stuck", ROLLED, |object| {
             condition(object, "Degraded")["reason"] == "RolloutStuck"
         })
         .await?;
     assert_eq!(stuck["spec"]["image"]["tag"], "bad", "the spec stays the user's");
     eventually("all three serve again", ROLLED, async || {
-        let serving = fleet.serving()?;
+        let serving = fleet.serving();
         Ok(Look::when(serving == 3, (), format!("{serving} serve")))
     })
     .await?;
@@ -323,8 +343,8 @@ async fn the_pod_of_a_lost_node_is_removed_once_its_lease_is_gone() -> Result<()
     // As the controller does that evicts pods of unreachable nodes.
     let path = format!("{}?gracePeriodSeconds=1", POD.path(&ns.name, "chat-1"));
     wsc_tests::kubernetes::resource::call(&ns.client, http::Method::DELETE, &path, None).await?;
-    cluster.replaced(1, &uid, Duration::from_secs(100)).await?;
-    cluster.ready(3, Duration::from_secs(30)).await?;
+    cluster.replaced(1, &uid, ROLLED).await?;
+    cluster.ready(3, LIVES).await?;
     let events = ns.list(EVENT).await?;
     assert!(events.iter().any(|event| event["reason"] == "LostPodRemoved"), "{events:?}");
     Ok(())
@@ -339,7 +359,7 @@ async fn two_operators_at_once_take_no_more_pods_than_one() -> Result<()> {
     let (cluster, fleet) = living(&ns, &spec(3), 300.0).await?;
     cluster.change(&json!({"image": {"tag": "2"}})).await?;
     let log = until_told(&fleet, "all pods were replaced", ROLLED, |log| has(log, "end chat-0")).await?;
-    cluster.ready(3, Duration::from_secs(30)).await?;
+    cluster.ready(3, LIVES).await?;
     assert_eq!(fleet.worst(), 1, "{log:?}");
     let ends: Vec<&String> = log.iter().filter(|line| line.starts_with("end")).collect();
     assert_eq!(ends, ["end chat-2 0", "end chat-1 0", "end chat-0 0"], "{log:?}");

@@ -16,26 +16,22 @@ use crate::{
     stage::{namespace, smallest},
 };
 
-async fn leads(operator: &OperatorProcess) -> Result<bool> {
-    Ok(operator.get("/metrics").await?.1.lines().any(|line| line == "wsc_operator_leader 1"))
-}
-
 #[tokio::test]
 async fn two_may_run_one_leads_and_the_other_takes_over() -> Result<()> {
     let ns = namespace("leader").await?;
     let mut first = OperatorProcess::start_with(&ns, &[("POD_NAME", "first")]).await?;
     eventually("the first leads", Duration::from_secs(20), async || {
-        Ok(Look::when(leads(&first).await?, (), "it does not"))
+        Ok(Look::when(first.leads().await?, (), "it does not"))
     })
     .await?;
     let second = OperatorProcess::start_with(&ns, &[("POD_NAME", "second")]).await?;
-    assert!(!leads(&second).await?, "two lead");
+    assert!(!second.leads().await?, "two lead");
     // At once: its caches may still be empty, and nothing under way is no reason to stay.
     let status = first.terminate(Duration::from_secs(10)).await?;
     assert_eq!(status.code(), Some(0), "{}", first.output());
     // The lease was given back, so nobody waits for its end.
     eventually("the second leads", Duration::from_secs(10), async || {
-        Ok(Look::when(leads(&second).await?, (), "it does not"))
+        Ok(Look::when(second.leads().await?, (), "it does not"))
     })
     .await?;
     TestCluster::create(&ns, "chat", &smallest()).await?;

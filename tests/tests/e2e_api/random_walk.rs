@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use wsc_tests::{
     argo_health::ArgoHealth,
     kubernetes::{
+        fake_fleet::{FakeFleet, Pace},
         namespace::TestNamespace,
-        played_fleet::{Pace, PlayedFleet},
         resource::{CONFIG_MAP, DISRUPTION_BUDGET, POD, SERVICE, STATEFUL_SET},
         wsc_cluster::{TestCluster, condition},
     },
@@ -75,7 +75,7 @@ impl Wanted {
 }
 
 /// What is not as asked for; empty when all is.
-async fn untrue(ns: &TestNamespace, fleet: &PlayedFleet, name: &str, wanted: &Wanted) -> Result<Vec<String>> {
+async fn untrue(ns: &TestNamespace, fleet: &FakeFleet, name: &str, wanted: &Wanted) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     let mut check = |holds: bool, what: String| {
         if !holds {
@@ -124,11 +124,15 @@ async fn untrue(ns: &TestNamespace, fleet: &PlayedFleet, name: &str, wanted: &Wa
         <sha2::Sha256 as sha2::Digest>::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
     // The hub of a pod that is gone may be remembered for a moment.
     let lives = |uid: &str| pods.iter().any(|pod| pod["metadata"]["uid"] == uid);
-    let hubs: Vec<_> = fleet.hubs(name).into_iter().filter(|hub| lives(&hub.pod_uid)).collect();
+    let hubs: Vec<_> = {
+        let fleet = fleet.hubs();
+        let hubs = fleet.hubs.iter().filter(|(uid, hub)| hub.cluster == name && lives(uid));
+        hubs.map(|(_, hub)| (hub.name.clone(), hub.phase(), hub.hot_hash.clone())).collect()
+    };
     check(hubs.len() as u64 == wanted.replicas, format!("{} hubs", hubs.len()));
-    for hub in hubs {
-        check(hub.phase() == "active", format!("{} is {}", hub.name, hub.phase()));
-        check(hub.state().hot_hash.as_deref() == Some(&hash), format!("{} has other settings", hub.name));
+    for (named, phase, hot_hash) in hubs {
+        check(phase == "active", format!("{named} is {phase}"));
+        check(hot_hash.as_deref() == Some(&hash), format!("{named} has other settings"));
     }
     let budget = ns.get(DISRUPTION_BUDGET, name).await?;
     check(budget["spec"]["maxUnavailable"] == wanted.unavailable, "the budget is old".to_owned());
@@ -167,7 +171,7 @@ fn is_off(object: &Value) -> bool {
 }
 
 /// One walk. Gives how often Ready was waited for with success.
-async fn walk(ns: &TestNamespace, fleet: &PlayedFleet, name: &str, seed: u64) -> Result<usize> {
+async fn walk(ns: &TestNamespace, fleet: &FakeFleet, name: &str, seed: u64) -> Result<usize> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut wanted = Wanted {
         replicas: 2,
@@ -211,7 +215,7 @@ async fn walk(ns: &TestNamespace, fleet: &PlayedFleet, name: &str, seed: u64) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ready_is_never_said_early_in_two_hundred_steps() -> Result<()> {
     let (ns, _operator) = with_operator("walk").await?;
-    let fleet = PlayedFleet::start(&ns, Pace::default());
+    let fleet = FakeFleet::start(&ns, Pace::default()).await?;
     let seed = std::env::var("WSC_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed: u64 = seed.unwrap_or_else(rand::random);
     eprintln!("WSC_TEST_SEED={seed}");
