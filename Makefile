@@ -135,12 +135,12 @@ e2e: e2e-api e2e-cluster ## Everything on a real Kubernetes: e2e-api, then e2e-c
 
 .PHONY: e2e-api
 e2e-api: build ## The operator against a real API server (etcd, API server, controllers; no root, no kubelet)
-	@$(NEED) go
+	@$(NEED) go helm
 	@$(STEP) "API server programs (about 9 min the first time)" $(CLUSTER)/build.sh --api
 	@$(STEP) "API server tests" $(CARGO_TEST) --workspace --test e2e_api -- $(ARGS)
 
 .PHONY: e2e-cluster
-e2e-cluster: cluster images operator ## Hubs, operator and Redis in pods of a two-node Kubernetes (root), or of CONTEXT
+e2e-cluster: cluster images operator ingress ## Hubs, operator, Redis and Traefik in pods of a two-node Kubernetes (root), or of CONTEXT
 	@$(STEP) "cluster tests" bash -c '$(CLUSTER_ENV); exec $(CARGO_TEST) --workspace --test e2e -- --test-threads=$(THREADS) $(ARGS)'
 
 .PHONY: check
@@ -195,12 +195,12 @@ dockerfile-check: build ## Build both images of the Dockerfile with buildah and 
 	@$(STEP) "Dockerfile" $(CLUSTER)/dockerfile-check.sh
 
 .PHONY: ci
-ci: ## What the continuous integration runs, from nothing, in under an hour on two cores
+ci: ## What the continuous integration runs, from nothing, in about an hour on two cores
 	@.ci/run
 
 ##@ Test cluster (a two-node Kubernetes in network namespaces of this machine; needs root and Go)
 .PHONY: cluster-up
-cluster-up: ## Start it, or mend what died; the first time builds Kubernetes from source (about 12 min)
+cluster-up: ## Start it, or mend what died; the first time builds Kubernetes from source (about 15 min)
 	@$(NEED) go
 	@$(STEP) "test cluster" $(CLUSTER)/cluster.sh up
 
@@ -227,6 +227,11 @@ else
 	@$(STEP) "kubectl (about 9 min the first time)" $(CLUSTER)/build.sh --api
 	@bash -c '$(CLUSTER_ENV); kubectl $(KUBE_CONTEXT) version --request-timeout 10s >/dev/null' || { echo "error: context $(CONTEXT) does not answer; see: kubectl config get-contexts" >&2; exit 1; }
 endif
+
+.PHONY: ingress
+ingress: ## Traefik as Ingress controller in the cluster, for tests of exposure; the first time builds it (about 5 min)
+	@$(NEED) go
+	@$(STEP) "Ingress controller" $(CLUSTER)/ingress.sh
 
 ##@ Operator
 .PHONY: operator

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Builds the programs of the test cluster from Go modules: Kubernetes (API server, controllers,
-# scheduler, kubelet, kube-proxy, kubectl) and etcd as one program, CoreDNS, pause and helm.
+# scheduler, kubelet, kube-proxy, kubectl) and etcd as one program, CoreDNS, pause, metrics-server and helm.
 #
-#   build.sh          builds what is missing (about 10 minutes on two cores the first time)
-#   build.sh --api    only Kubernetes and etcd, which is all that api.sh needs
-#   build.sh --helm   only helm
-#   build.sh --where  prints the folder with the programs and builds nothing
-#   build.sh --help   this text
+#   build.sh            builds what is missing of these (about 15 minutes on two cores the first time)
+#   build.sh --api      only Kubernetes and etcd, which is all that api.sh needs
+#   build.sh --helm     only helm
+#   build.sh --traefik  only Traefik, which ingress.sh needs (about 5 minutes the first time)
+#   build.sh --where    prints the folder with the programs and builds nothing
+#   build.sh --help     this text
 #
 # Everything is kept in $WSC_CACHE (default: ${XDG_CACHE_HOME:-~/.cache}/wsc), by version, so that only
-# the first build is slow. It may be interrupted and repeated at any time. Needs Go 1.24 or newer, about
-# 4 GB of memory and 5 GB of disk (mostly Go's own caches); no root.
+# the first build is slow. It may be interrupted and repeated at any time. Needs Go 1.24 or newer (metrics-server
+# asks for a newer one, which Go fetches by itself), about 4 GB of memory and 9 GB of disk (mostly Go's own
+# caches); no root.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib/settings.sh"
@@ -22,6 +24,7 @@ case ${1:-} in
   '') ;;
   --api) what=api ;;
   --helm) what=helm ;;
+  --traefik) what=traefik ;;
   --where) echo "$BIN"; exit 0 ;;
   -h | --help) help_from "$0"; exit 0 ;;
   *) usage_error "unknown argument $1" ;;
@@ -100,8 +103,9 @@ link() {
   fi
 }
 
-# go_build FLAGS: builds the module in the current folder. -v lists packages, for the progress lines.
-go_build() { go build -v -mod=readonly -buildvcs=false -trimpath -ldflags "$1" -o "$OUT/" .; }
+# go_build FLAGS [PACKAGE]: builds the module in the current folder, or a package that it names. -v lists packages,
+# for the progress lines.
+go_build() { go build -v -mod=readonly -buildvcs=false -trimpath -ldflags "$1" -o "$OUT/" "${2:-.}"; }
 
 build_kubernetes() {
   local name
@@ -121,13 +125,26 @@ build_helm() {
 }
 helm_install() { GOBIN=$OUT GOFLAGS=-mod=mod go install -v -trimpath -ldflags "$1" "helm.sh/helm/v3/cmd/helm@v$HELM_VERSION"; }
 
+build_metrics_server() {
+  build metrics-server "v$METRICS_SERVER_VERSION" "3 minutes" 1340 "$CLUSTER_HOME/metrics-server" \
+    go_build "-s -w -X k8s.io/component-base/version.gitVersion=v$METRICS_SERVER_VERSION"
+}
+
+# Traefik's program is in its own module; the folder holds the module that names its version.
+build_traefik() {
+  build traefik "v$TRAEFIK_VERSION" "5 minutes" 2410 "$CLUSTER_HOME/traefik" \
+    go_build "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version=v$TRAEFIK_VERSION" github.com/traefik/traefik/v3/cmd/traefik
+}
+
 case $what in
   api) build_kubernetes ;;
   helm) build_helm ;;
+  traefik) build_traefik ;;
   all)
     build_kubernetes
     build coredns "v$COREDNS_VERSION" "2 minutes" 900 "$CLUSTER_HOME/coredns" go_build "-s -w -X github.com/coredns/coredns/coremain.GitCommit=v$COREDNS_VERSION"
     build pause dev "5 seconds" 60 "$CLUSTER_HOME/pause" go_build "-s -w"
+    build_metrics_server
     build_helm
     ;;
 esac

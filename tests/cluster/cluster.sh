@@ -64,9 +64,11 @@ up() {
     node_up "$node" "$nodes"
   done
   dns_up "$nodes"
+  metrics_up "$nodes"
   for ((node = 1; node <= nodes; node++)); do node_must_be_ready "$node"; done
   say "nodes are Ready"
   dns_must_be_ready
+  metrics_must_be_ready
   say "cluster is up: $nodes nodes, Kubernetes v$KUBERNETES_VERSION, context $CONTEXT_NAME"
   say "use it: eval \"\$($0 env)\""
 }

@@ -14,7 +14,7 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib/settings.sh"
-for part in say packages binaries; do
+for part in say packages binaries delivery; do
   # shellcheck source=/dev/null
   . "$CLUSTER_HOME/lib/$part.sh"
 done
@@ -48,34 +48,4 @@ make_image wsc-operator.tar wsc-operator:dev wsc-operator "$folder/wsc-operator"
 make_image wsc-redis.tar wsc-redis:dev wsc-redis --user 999:999 --dir /data --dir /tmp --workdir /data \
   "$(command -v redis-server)=/usr/bin/redis-server" "$(command -v redis-cli)=/usr/bin/redis-cli"
 
-# need_tool NAME
-need_tool() {
-  command -v "$1" >/dev/null || die "context $context needs the program $1 to load images" "install $1, or unset CONTEXT to use the test cluster"
-}
-
-case $context in
-  '' | "$CONTEXT_NAME")
-    if [[ -e $RUN/etcd.pid ]]; then
-      "$CLUSTER_HOME/cluster.sh" load "${tars[@]}"
-    elif [[ -n $context ]]; then
-      die "the test cluster does not run" "run: $CLUSTER_HOME/cluster.sh up"
-    else
-      say "no test cluster runs; its next up takes the images from $IMAGES"
-    fi ;;
-  kind-*)
-    need_tool kind
-    for tar in "${tars[@]}"; do kind load image-archive "$tar" --name "${context#kind-}"; done ;;
-  k3d-*)
-    need_tool k3d
-    k3d image import --cluster "${context#k3d-}" "${tars[@]}" ;;
-  minikube)
-    need_tool minikube
-    for tar in "${tars[@]}"; do minikube image load "$tar"; done ;;
-  *)
-    say "context $context: its nodes must be able to pull the images, so push them to a registry that they read:"
-    for tar in "${tars[@]}"; do
-      tag=dev
-      if [[ $tar == *-next.tar ]]; then tag=dev-next; fi
-      say "  skopeo copy oci-archive:$tar:$tag docker://REGISTRY/$(basename "${tar%-next.tar}" .tar):$tag"
-    done ;;
-esac
+deliver_images "$context" "${tars[@]}"

@@ -124,6 +124,7 @@ absent_image_fails() {
     wait_until 30 "image error" image_error
 }
 image_error() { pod_field absent '.status.containerStatuses[0].state.waiting.reason' | grep -E 'ErrImagePull|ImagePullBackOff'; }
+metrics_known() { wait_until 60 "samples of the pods" kubectl -n "$space" top pod redis-0 && kubectl top nodes; }
 evict() {
   kubectl create --raw "/api/v1/namespaces/$space/pods/$1/eviction" -f - <<<'{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"'"$1"'","namespace":"'"$space"'"}}'
 }
@@ -191,6 +192,7 @@ check "the host reaches each pod by its address" host_reaches_pods
 check "pods reach the API server" pods_reach_api
 check "port-forward reaches the named pod" port_forwarded
 check "logs can be read" logs_read
+check "the metrics API knows the pods and the nodes" metrics_known
 check "an image can be named by its digest" digest_runs
 check "an absent image is reported, not awaited forever" absent_image_fails
 check "the budget allows one eviction" first_eviction_allowed

@@ -3,11 +3,13 @@
 
 PAUSE_IMAGE=wsc.local/pause:dev
 COREDNS_IMAGE=wsc.local/coredns:v$COREDNS_VERSION
+METRICS_SERVER_IMAGE=wsc.local/metrics-server:v$METRICS_SERVER_VERSION
 
 # The cluster's own images, made from the programs of build.sh.
 image_make_system() {
   "$CLUSTER_HOME/image.sh" "$IMAGES/pause.tar" "$PAUSE_IMAGE" "$BIN/pause"
   "$CLUSTER_HOME/image.sh" "$IMAGES/coredns.tar" "$COREDNS_IMAGE" "$BIN/coredns"
+  "$CLUSTER_HOME/image.sh" "$IMAGES/metrics-server.tar" "$METRICS_SERVER_IMAGE" "$BIN/metrics-server"
 }
 
 # image_import NODE TAR: and remembers what was imported.

@@ -47,11 +47,21 @@ process_ensure() {
     process_stop 5 "$file"
   fi
   mkdir -p "$(dirname "$file")" "$(dirname "$log")"
-  # Descriptor 9 is the lock of the script: a server must not hold it.
-  setsid "$@" </dev/null >>"$log" 2>&1 9>&- &
+  process_launch "$@" </dev/null >>"$log" 2>&1 &
   pid=$!
   read -r _ start < <(process_stat "$pid") || true
   echo "$pid ${start:-0} $sum" >"$file"
+}
+
+# process_launch COMMAND...: in place of the calling subshell, with no descriptor but the first three: a server must not
+# hold the lock of the script, nor one that its caller holds, for as long as it lives.
+process_launch() {
+  local descriptor
+  for descriptor in "/proc/$BASHPID/fd"/*; do
+    descriptor=${descriptor##*/}
+    if ((descriptor > 2)); then eval "exec $descriptor>&-"; fi
+  done
+  exec setsid "$@"
 }
 
 # process_stop SECONDS FILE...: TERM to all at once, KILL to those that are left after the time.

@@ -8,6 +8,8 @@ REPOSITORY=$(cd "$CLUSTER_HOME/../.." && pwd)
 KUBERNETES_VERSION=1.34.4
 COREDNS_VERSION=1.12.4
 HELM_VERSION=3.19.0
+METRICS_SERVER_VERSION=0.9.0
+TRAEFIK_VERSION=3.6.0
 
 # Built programs and images: expensive, reusable, safe to delete.
 CACHE=${WSC_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/wsc}
