@@ -4,6 +4,7 @@
 //! - [`plugin`]: `kubectl wsc`, called by `kubectl`
 //! - [`go_module`]: definitions that other projects publish
 //! - [`namespace`]: a namespace, or one of a test; [`wsc_cluster`]: the custom resource in it
+//! - [`ingress_controller`]: the way in by host name
 //! - [`port_forward`]: a pod's port on loopback, which works with any cluster
 //! - [`api_server`], [`operator_process`]: an API with no nodes, and the operator as a process; [`api_proxy`]: a way between
 //!   the two that can be cut
@@ -19,6 +20,7 @@ mod fake_hub_api;
 pub mod fake_hubs;
 mod fake_kubelet;
 pub mod go_module;
+pub mod ingress_controller;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator_process;

@@ -1,10 +1,12 @@
 //! Operator, hubs and Redis in pods of a real Kubernetes. Started by `make e2e-cluster`, which makes the cluster, the
 //! images and the operator; with `CONTEXT` it works on a cluster that exists.
 
+mod autoscaling;
 mod clients;
 mod disruption;
 mod helm;
 mod hot_settings;
+mod ingress;
 mod plugin;
 mod redis;
 mod rollout;
