@@ -66,6 +66,13 @@ impl Default for Metrics {
             started: Gauge::default(),
             registry: Registry::default(),
         };
+        // There from the start: a rate is blind to the first count of a series that did not exist before it.
+        for result in ["ok", "error", "conflict"] {
+            drop(metrics.passes.get_or_create(&Result { result }));
+        }
+        for result in ["ok", "error"] {
+            drop(metrics.hub_calls.get_or_create(&Result { result }));
+        }
         registry.register(
             "reconciles",
             "Reconcile passes by result: ok, error, conflict",
@@ -183,6 +190,8 @@ mod tests {
         let text = metrics.text().unwrap();
         for line in [
             "wsc_operator_reconciles_total{result=\"ok\"} 1",
+            "wsc_operator_reconciles_total{result=\"error\"} 0",
+            "wsc_operator_hub_admin_requests_total{result=\"error\"} 0",
             "wsc_operator_reconcile_duration_seconds_count 1",
             "wsc_operator_objects_applied_total{kind=\"Service\"} 1",
             "wsc_operator_writes_total{verb=\"apply\",kind=\"Service\"} 1",

@@ -13,6 +13,7 @@ mod hot_settings;
 mod lifecycle;
 mod many;
 mod monitoring;
+mod operator_monitoring;
 mod plugin;
 mod process;
 mod quiet;

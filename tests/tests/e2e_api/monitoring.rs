@@ -115,7 +115,17 @@ async fn check_expressions(ns: &TestNamespace, operator: &OperatorProcess, rule:
     collect(&dashboard, &mut expressions);
     assert!(expressions.len() >= before + 15, "the dashboard has {} expressions", expressions.len() - before);
 
-    for expression in &expressions {
+    expressions_hold(&expressions, &known)?;
+    // A wrong name would be found.
+    let mut read = BTreeSet::new();
+    selectors(&parser::parse("rate(wsc_no_such_thing_total[5m])").map_err(anyhow::Error::msg)?, &mut read);
+    assert!(read.iter().all(|name| !known.contains(name)) && read.len() == 1, "{read:?}");
+    Ok(())
+}
+
+/// Every expression parses, and reads something that is known.
+pub(crate) fn expressions_hold(expressions: &[String], known: &BTreeSet<String>) -> Result<()> {
+    for expression in expressions {
         // What Grafana fills in before it asks.
         let text = expression.replace("$__rate_interval", "5m").replace("$__range", "1h");
         let parsed = parser::parse(&text).map_err(|error| anyhow::anyhow!("{expression}: {error}"))?;
@@ -127,15 +137,11 @@ async fn check_expressions(ns: &TestNamespace, operator: &OperatorProcess, rule:
             assert!(name == "up" || known.contains(&name), "{expression} reads {name}, which nobody exports");
         }
     }
-    // A wrong name would be found.
-    let mut read = BTreeSet::new();
-    selectors(&parser::parse("rate(wsc_no_such_thing_total[5m])").map_err(anyhow::Error::msg)?, &mut read);
-    assert!(read.iter().all(|name| !known.contains(name)) && read.len() == 1, "{read:?}");
     Ok(())
 }
 
 /// Names of samples: those that are there, and those of counters and histograms that have not counted yet.
-fn metric_names(text: &str) -> BTreeSet<String> {
+pub(crate) fn metric_names(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in text.lines() {
         if let Some(described) = line.strip_prefix("# TYPE ") {
@@ -156,8 +162,8 @@ fn metric_names(text: &str) -> BTreeSet<String> {
     names
 }
 
-/// Every `expr` of a dashboard, and the queries of its variables.
-fn collect(value: &Value, found: &mut Vec<String>) {
+/// Every `expr` of a dashboard or of rules, and the queries of its variables.
+pub(crate) fn collect(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             if let Some(expression) = fields.get("expr").and_then(Value::as_str) {
