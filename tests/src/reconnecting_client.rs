@@ -4,7 +4,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, anyhow};
@@ -46,10 +46,13 @@ pub enum Event {
     Stopped(u16),
 }
 
+/// All that happened, with when it did.
+type History = Arc<Mutex<Vec<(Instant, Event)>>>;
+
 /// A client that runs until it is dropped or told not to come back.
 #[derive(Debug)]
 pub struct ReconnectingClient {
-    events: Arc<Mutex<Vec<Event>>>,
+    history: History,
     place: Arc<Mutex<InboxPlace>>,
     cuts: mpsc::Sender<Duration>,
     task: JoinHandle<()>,
@@ -74,10 +77,10 @@ impl ReconnectingClient {
     #[must_use]
     pub fn resuming(connect: Resume) -> Self {
         let stop = CancellationToken::new();
-        let (events, place) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(InboxPlace::default())));
+        let (history, place) = (History::default(), Arc::new(Mutex::new(InboxPlace::default())));
         let (cuts, cut) = mpsc::channel(1);
-        let task = tokio::spawn(run(connect, Arc::clone(&events), Arc::clone(&place), cut, stop.clone()));
-        Self { events, place, cuts, task, _stop: stop.drop_guard() }
+        let task = tokio::spawn(run(connect, Arc::clone(&history), Arc::clone(&place), cut, stop.clone()));
+        Self { history, place, cuts, task, _stop: stop.drop_guard() }
     }
 
     /// Loses the connection without a word, with what is on its way, and is away for so long; nothing more when it is to be
@@ -96,34 +99,42 @@ impl ReconnectingClient {
     /// The contents of all texts, in their order.
     #[must_use]
     pub fn contents(&self) -> Vec<String> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let texts = events.iter().filter_map(|event| match event {
-            Event::Frame(frame) if frame["message_type"] == "text" => frame["content"].as_str(),
-            _ => None,
-        });
-        texts.map(ToOwned::to_owned).collect()
+        self.look(|history| {
+            let texts = history.iter().filter_map(|(_, event)| match event {
+                Event::Frame(frame) if frame["message_type"] == "text" => frame["content"].as_str(),
+                _ => None,
+            });
+            texts.map(ToOwned::to_owned).collect()
+        })
     }
 
     /// All that happened until now.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.look(|history| history.iter().map(|(_, event)| event.clone()).collect())
+    }
+
+    /// Looks at all that happened until now, and at when it did. The client waits meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&[(Instant, Event)]) -> T) -> T {
+        look(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The node of the present connection.
     #[must_use]
     pub fn node(&self) -> Option<String> {
-        self.events().iter().rev().find_map(|event| match event {
-            Event::Connected(node) => Some(Some(node.clone())),
-            Event::Frame(_) | Event::Failed(_) => None,
-            Event::Lost(_) | Event::Stopped(_) => Some(None),
-        })?
+        self.look(|history| {
+            history.iter().rev().find_map(|(_, event)| match event {
+                Event::Connected(node) => Some(Some(node.clone())),
+                Event::Frame(_) | Event::Failed(_) => None,
+                Event::Lost(_) | Event::Stopped(_) => Some(None),
+            })?
+        })
     }
 
     /// How often it connected.
     #[must_use]
     pub fn connects(&self) -> usize {
-        self.events().iter().filter(|event| matches!(event, Event::Connected(_))).count()
+        self.look(|history| history.iter().filter(|(_, event)| matches!(event, Event::Connected(_))).count())
     }
 
     /// Waits until it connected `times` times in all and is connected; gives the node.
@@ -159,10 +170,8 @@ impl ReconnectingClient {
     /// How often a text with this content came.
     #[must_use]
     pub fn count(&self, content: &str) -> usize {
-        self.events()
-            .iter()
-            .filter(|event| matches!(event, Event::Frame(frame) if frame["content"] == content))
-            .count()
+        let is_it = |event: &Event| matches!(event, Event::Frame(frame) if frame["content"] == content);
+        self.look(|history| history.iter().filter(|(_, event)| is_it(event)).count())
     }
 
     /// Waits until it stopped for good; gives the close code.
@@ -182,13 +191,14 @@ impl ReconnectingClient {
 
 async fn run(
     connect: Resume,
-    events: Arc<Mutex<Vec<Event>>>,
+    history: History,
     place: Arc<Mutex<InboxPlace>>,
     mut cuts: mpsc::Receiver<Duration>,
     stop: CancellationToken,
 ) {
     let at = || place.lock().unwrap_or_else(PoisonError::into_inner);
-    let note = |event: Event| events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    let note =
+        |event: Event| history.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), event));
     let mut failures = 0;
     let live = async {
         loop {
@@ -240,7 +250,7 @@ async fn read(
 ) -> (Option<u16>, Option<Duration>) {
     let mut hint = None;
     loop {
-        match client.next(SILENCE).await {
+        match client.next_unless_silent(SILENCE).await {
             Ok(Incoming::Frame(frame)) => {
                 if frame["message_type"] == "going_away" {
                     hint = frame["data"]["retry_after_ms"].as_u64().map(Duration::from_millis);

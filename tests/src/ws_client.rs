@@ -248,32 +248,49 @@ impl WsClient {
     pub async fn next(&mut self, within: Duration) -> Result<Incoming> {
         at_most("a frame comes", within, async {
             loop {
-                match self.stream.next().await {
-                    Some(Ok(Message::Text(text))) => {
-                        let frame: Value =
-                            serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
-                        if frame["message_type"] == "resume_done" && !self.shows_resume {
-                            continue;
-                        }
-                        return Ok(Incoming::Frame(frame));
-                    }
-                    Some(Ok(Message::Close(Some(close)))) => {
-                        let reason = close.reason.as_str().to_owned();
-                        // Answering the close is what a client has to do (RFC 6455 section 5.5.1).
-                        drop(self.stream.flush().await);
-                        return Ok(Incoming::Close { code: close.code.into(), reason });
-                    }
-                    Some(Ok(Message::Close(None))) => {
-                        return Ok(Incoming::Ended("close with no code".into()));
-                    }
-                    Some(Ok(Message::Binary(bytes))) => bail!("a binary frame of {} bytes", bytes.len()),
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Ok(Incoming::Ended(error.to_string())),
-                    None => return Ok(Incoming::Ended("end of stream".into())),
+                if let Some(incoming) = self.next_sign().await? {
+                    return Ok(incoming);
                 }
             }
         })
         .await?
+    }
+
+    /// The same however long it takes, as long as the hub gives signs of life: pings are some.
+    ///
+    /// # Errors
+    /// When nothing at all comes for `silence`.
+    pub async fn next_unless_silent(&mut self, silence: Duration) -> Result<Incoming> {
+        loop {
+            if let Some(incoming) = at_most("a sign of life", silence, self.next_sign()).await?? {
+                return Ok(incoming);
+            }
+        }
+    }
+
+    /// What comes next; none when it is nothing that a test is to see, such as a ping.
+    async fn next_sign(&mut self) -> Result<Option<Incoming>> {
+        Ok(Some(match self.stream.next().await {
+            Some(Ok(Message::Text(text))) => {
+                let frame: Value =
+                    serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
+                if frame["message_type"] == "resume_done" && !self.shows_resume {
+                    return Ok(None);
+                }
+                Incoming::Frame(frame)
+            }
+            Some(Ok(Message::Close(Some(close)))) => {
+                let reason = close.reason.as_str().to_owned();
+                // Answering the close is what a client has to do (RFC 6455 section 5.5.1).
+                drop(self.stream.flush().await);
+                Incoming::Close { code: close.code.into(), reason }
+            }
+            Some(Ok(Message::Close(None))) => Incoming::Ended("close with no code".into()),
+            Some(Ok(Message::Binary(bytes))) => bail!("a binary frame of {} bytes", bytes.len()),
+            Some(Ok(_)) => return Ok(None),
+            Some(Err(error)) => Incoming::Ended(error.to_string()),
+            None => Incoming::Ended("end of stream".into()),
+        }))
     }
 
     /// The next frame, which must have this type.
@@ -365,5 +382,31 @@ impl WsClient {
                 Incoming::Close { .. } | Incoming::Ended(_) => return Ok(()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pings_are_signs_of_life_and_no_frames() {
+        let (near, far) = tokio::io::duplex(1024);
+        let hub = tokio::spawn(async move {
+            let mut hub = tokio_tungstenite::accept_async(far).await.unwrap();
+            for _ in 0..5 {
+                hub.send(Message::Ping(Vec::new().into())).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            hub.send(Message::text("{}")).await.unwrap();
+            hub
+        });
+        let upgrade = WsClient::upgrade_over(Box::new(near), "hub", &WsRequest::new("/ws")).await.unwrap();
+        let Upgrade::Open(mut client) = upgrade else { panic!("refused") };
+        assert!(client.next(Duration::from_millis(50)).await.is_err());
+        let silence = Duration::from_millis(400);
+        assert_eq!(client.next_unless_silent(silence).await.unwrap(), Incoming::Frame(json!({})));
+        let _hub = hub.await.unwrap();
+        assert!(client.next_unless_silent(Duration::from_millis(50)).await.is_err());
     }
 }

@@ -111,6 +111,13 @@ impl Kubectl {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Runs it where nothing can be awaited, as when something is dropped; whether it succeeds is seen elsewhere.
+    pub fn attempt(&self, arguments: &[&str]) {
+        let mut command = self.command();
+        command.args(arguments);
+        drop(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
+    }
+
     /// Runs it, it must fail, and gives what it said on standard error.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! - [`go_module`]: definitions that other projects publish
 //! - [`namespace`]: a namespace, or one of a test; [`wsc_cluster`]: the custom resource in it
 //! - [`ingress_controller`]: the way in by host name
+//! - [`drained_node`]: a node that takes no pods for a while
 //! - [`port_forward`]: a pod's port on loopback, which works with any cluster
 //! - [`api_server`], [`operator_process`]: an API with no nodes, and the operator as a process; [`api_proxy`]: a way between
 //!   the two that can be cut
@@ -14,6 +15,7 @@
 pub mod access;
 pub mod api_proxy;
 pub mod api_server;
+pub mod drained_node;
 pub mod fake_fleet;
 pub mod fake_hub;
 mod fake_hub_api;

@@ -1,6 +1,6 @@
 //! Namespaces and the objects in them; and one that belongs to a test and goes with it.
 
-use std::{ops::Deref, process::Stdio, time::Duration};
+use std::{ops::Deref, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -240,8 +240,6 @@ impl Drop for TestNamespace {
         // A test's result does not depend on it; a namespace that stays is seen by `kubectl get ns`.
         // A node of the test's own goes as well: then its pods are removed although no kubelet ends them.
         let objects = [format!("namespace/{}", self.name), format!("node/{}", self.fake_node())];
-        let mut command = self.kubectl.command();
-        command.arg("delete").args(objects).args(["--wait=false", "--ignore-not-found"]);
-        drop(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
+        self.kubectl.attempt(&["delete", &objects[0], &objects[1], "--wait=false", "--ignore-not-found"]);
     }
 }

@@ -168,9 +168,20 @@ impl<'a> TestCluster<'a> {
     /// # Errors
     /// When the key is not there.
     pub async fn token(&self, user: &str) -> Result<String> {
+        self.tokens([user]).await?.pop().context("no token")
+    }
+
+    /// Such tokens for some users, in their order.
+    ///
+    /// # Errors
+    /// When the key is not there.
+    pub async fn tokens(&self, users: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<String>> {
         let secret = self.namespace.secret(&format!("{}-auth", self.name), "default.key").await?;
-        let claims = tokens::claims_with_send(user, &["user:*"]);
-        tokens::sign(jsonwebtoken::Algorithm::HS256, Some("default"), secret.trim(), &claims)
+        let sign = |user: &str| {
+            let claims = tokens::claims_with_send(user, &["user:*"]);
+            tokens::sign(jsonwebtoken::Algorithm::HS256, Some("default"), secret.trim(), &claims)
+        };
+        users.into_iter().map(|user| sign(user.as_ref())).collect()
     }
 
     /// Connects a user to a pod.

@@ -18,8 +18,8 @@ fn is_ready(pod: &Value) -> bool {
     condition(pod, "Ready")["status"] == "True" && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
-/// Hub pods of chat.
-async fn pods(chat: &TestCluster<'_>) -> Result<Vec<Value>> {
+/// Hub pods of a cluster.
+pub(crate) async fn pods(chat: &TestCluster<'_>) -> Result<Vec<Value>> {
     let all = chat.namespace.list(POD).await?;
     Ok(all
         .into_iter()
@@ -28,7 +28,7 @@ async fn pods(chat: &TestCluster<'_>) -> Result<Vec<Value>> {
 }
 
 /// Waits until all pods have the image and the cluster is Ready; at no moment may more than one pod be down.
-async fn rolls_to(chat: &TestCluster<'_>, image: &str, size: usize) -> Result<()> {
+pub(crate) async fn rolls_to(chat: &TestCluster<'_>, image: &str, size: usize) -> Result<()> {
     eventually(&format!("all pods run {image}"), Duration::from_secs(240), async || {
         let pods = pods(chat).await?;
         let up = pods.iter().filter(|pod| is_ready(pod)).count();

@@ -19,12 +19,26 @@ static OPERATOR: RwLock<()> = RwLock::const_new(());
 /// A namespace of a test, which keeps the operator in place.
 pub(crate) struct Stage {
     pub(crate) ns: TestNamespace,
-    _operator: RwLockReadGuard<'static, ()>,
+    _operator: Operator,
+}
+
+/// How a test has it.
+enum Operator {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
 
 impl Stage {
     pub(crate) async fn new(purpose: &str) -> Result<Self> {
-        let operator = OPERATOR.read().await;
+        Self::with(purpose, Operator::Shared { _guard: OPERATOR.read().await }).await
+    }
+
+    /// For a test that removes the operator for a while: no other one needs it then.
+    pub(crate) async fn alone(purpose: &str) -> Result<Self> {
+        Self::with(purpose, Operator::Alone { _guard: alone_with_the_operator().await }).await
+    }
+
+    async fn with(purpose: &str, operator: Operator) -> Result<Self> {
         let access = Access::from_environment();
         operator_is_available(&access).await?;
         let ns = TestNamespace::create(&access, purpose).await?;

@@ -14,7 +14,9 @@ use wsc_tests::{
     api_client::ApiClient,
     hub_fleet::{API_KEY, HubFleet},
     hub_process::{HubOptions, HubProcess},
-    returning_load::{Open, PickApi, ReturningClients, SteadySends, Verdict, user},
+    returning_clients::{Open, ReturningClients, user},
+    steady_sends::{PickApi, SteadySends},
+    verdict::Verdict,
     wait::{Look, eventually},
     ws_client::{WsClient, WsRequest},
 };
