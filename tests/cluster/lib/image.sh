@@ -9,7 +9,7 @@ METRICS_SERVER_IMAGE=wsc.local/metrics-server:v$METRICS_SERVER_VERSION
 image_make_system() {
   "$CLUSTER_HOME/image.sh" "$IMAGES/pause.tar" "$PAUSE_IMAGE" "$BIN/pause"
   "$CLUSTER_HOME/image.sh" "$IMAGES/coredns.tar" "$COREDNS_IMAGE" "$BIN/coredns"
-  "$CLUSTER_HOME/image.sh" "$IMAGES/metrics-server.tar" "$METRICS_SERVER_IMAGE" "$BIN/metrics-server"
+  "$CLUSTER_HOME/image.sh" "$IMAGES/metrics-server.tar" "$METRICS_SERVER_IMAGE" "$BIN/metrics-server" --dir /tmp
 }
 
 # image_import NODE TAR: and remembers what was imported.
