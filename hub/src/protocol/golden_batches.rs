@@ -13,18 +13,19 @@ use sha2::{Digest, Sha256};
 use super::{
     broadcast_payload,
     envelope::{Envelope, Kick, Kind, Report, ReportStatus},
-    envelope_batch::{Batch, BatchHeader, VERSION, append},
+    envelope_batch::{Batch, BatchHeader, VERSION, append, append_traces},
     group_payload::{GroupFrame, MembersPage, MembersQuestion, MembershipChange},
     inbox_offset::EntryId,
     presence_changed,
     stored_notice::StoredNotice,
+    trace_context::TraceContext,
     user_verdict::{BanNews, encode_replaced, encode_revocation},
     wire_frame::WireFrame,
 };
 use crate::identity::{ConnectionId, GroupName, UserId};
 
 /// The first eight bytes of the SHA-256 of each file, so that nobody changes one together with the code and does not notice.
-const DIGESTS: [(&str, &str); 17] = [
+const DIGESTS: [(&str, &str); 18] = [
     ("ack", "8ca51c8cb6f77a21"),
     ("ban", "ad6ccedb9b612a1b"),
     ("broadcast", "027d35003f61cb4e"),
@@ -42,6 +43,7 @@ const DIGESTS: [(&str, &str); 17] = [
     ("revoke", "75bf85d5cda4d568"),
     ("several", "611935ca439fc9c4"),
     ("stored", "ddf2eef580e94cab"),
+    ("traced", "4a2ca0bad326b858"),
 ];
 
 const FRAME: &[u8] = br#"{"type":"message","content":"h\u00fc"}"#;
@@ -58,7 +60,7 @@ fn envelope(kind: Kind, number: u64, subject: Option<&str>, payload: Bytes) -> E
     Envelope { kind, wants_report: false, patience: None, number, subject: subject.map(user), payload }
 }
 
-/// One batch per kind, and one with several envelopes.
+/// One batch per kind, one with several envelopes, and one of which some belong to traces.
 fn samples() -> Vec<(&'static str, Vec<Envelope>)> {
     let frame = Bytes::from_static(FRAME);
     let ids: [ConnectionId; 2] =
@@ -109,14 +111,28 @@ fn samples() -> Vec<(&'static str, Vec<Envelope>)> {
         ("report", vec![envelope(Kind::Report, 0, None, report.clone())]),
         ("revoke", vec![envelope(Kind::Revoke, 16, Some("bob"), encode_revocation(1_732_356_000_123))]),
         ("stored", vec![envelope(Kind::Stored, 17, Some("bob"), notice)]),
-        ("several", vec![deliver, envelope(Kind::Report, 0, None, report)]),
+        ("several", vec![deliver.clone(), envelope(Kind::Report, 0, None, report.clone())]),
+        ("traced", vec![deliver.clone(), envelope(Kind::Report, 0, None, report), deliver]),
     ]
 }
 
-fn encoded(envelopes: &[Envelope]) -> Bytes {
+/// The traces that a sample's envelopes belong to, by their places.
+fn traces(name: &str) -> Vec<(u32, TraceContext)> {
+    let trace = |text: &str| text.parse().unwrap();
+    match name {
+        "traced" => vec![
+            (0, trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")),
+            (2, trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+fn encoded(envelopes: &[Envelope], traces: &[(u32, TraceContext)]) -> Bytes {
     let mut out = BytesMut::new();
     header().encode(&mut out);
     envelopes.iter().for_each(|envelope| append(envelope, &mut out));
+    append_traces(traces, &mut out);
     out.freeze()
 }
 
@@ -140,14 +156,19 @@ fn what_is_written_is_what_was_written_before_and_is_read() {
         let path = folder().join(format!("{name}.bin"));
         if std::env::var_os("WSC_WRITE_GOLDEN").is_some() && !path.exists() {
             std::fs::create_dir_all(folder()).unwrap();
-            std::fs::write(&path, encoded(&envelopes)).unwrap();
+            std::fs::write(&path, encoded(&envelopes, &traces(name))).unwrap();
         }
         let golden = read(name);
         let batch = Batch::decode(golden.clone()).unwrap_or_else(|e| panic!("{name} is not read: {e}"));
         assert_eq!(batch.header, header(), "{name}");
         let read: Vec<_> = batch.envelopes.into_iter().map(Option::unwrap).collect();
         assert_eq!(read, envelopes, "{name} means something else now: the format needs a new version");
-        assert_eq!(encoded(&envelopes), golden, "{name} is written otherwise now: see the head of this file");
+        assert_eq!(batch.traces, traces(name), "{name}");
+        assert_eq!(
+            encoded(&envelopes, &traces(name)),
+            golden,
+            "{name} is written otherwise now: see the head of this file"
+        );
     }
 }
 
@@ -174,7 +195,7 @@ fn no_file_changes_without_notice_and_none_is_left_out() {
 
 #[test]
 fn every_kind_has_a_sample() {
-    let mut bytes = encoded(&[]).to_vec();
+    let mut bytes = encoded(&[], &[]).to_vec();
     let start = bytes.len();
     let mut one = BytesMut::new();
     envelope(Kind::Hello, 1, None, Bytes::new()).encode(&mut one);
