@@ -47,8 +47,8 @@ impl MetricsReference {
     fn has(&self, line: &str, kinds: &BTreeMap<&str, &str>) -> bool {
         let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
-        let name = parts.filter(|base| kinds.get(base) == Some(&"histogram")).last().unwrap_or(name);
+        let mut parts = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+        let name = parts.find(|base| kinds.get(base) == Some(&"histogram")).unwrap_or(name);
         let kind = kinds.get(name).or_else(|| kinds.get(name.strip_suffix("_total")?));
         let labels: BTreeSet<String> = labels
             .trim_end_matches('}')

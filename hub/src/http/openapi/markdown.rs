@@ -110,6 +110,9 @@ fn object(text: &mut String, name: &str, schema: &Value) {
     }
 }
 
+/// Says a bound in words.
+type Wording = fn(&Value) -> String;
+
 /// The type in words, with its bounds.
 fn kind(schema: &Value) -> String {
     if let Some(target) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
@@ -133,7 +136,7 @@ fn kind(schema: &Value) -> String {
         "array" => format!("list of {}", kind(&schema["items"])),
         _ => word.to_owned(),
     };
-    let bounds: [(&str, fn(&Value) -> String); 7] = [
+    let bounds: [(&str, Wording); 7] = [
         ("minimum", |value| format!("at least {value}")),
         ("maximum", |value| format!("at most {value}")),
         ("minLength", |value| format!("at least {value} characters")),
