@@ -11,7 +11,8 @@ use wsc_hub::protocol::{
 
 fn can_be_sent(body: &[u8], message: &Message, options: &SendOptions) {
     assert!((1..=60_000).contains(&options.timeout.as_millis()) && options.max_retries <= 10);
-    let outgoing = Outgoing { id: "01J", sender: None, receiver: None, group: None, create_at: "now" };
+    let outgoing =
+        Outgoing { id: "01J", sender: None, receiver: None, group: None, create_at: "now", ack: None };
     let wire = server_frame::message(message, &outgoing);
     // Deeper than the reader of the test goes: the hub does not look into `data`.
     let shallow = serde_json::from_slice::<Value>(body).is_ok();
