@@ -79,6 +79,12 @@ bench-micro: ## What the library's calls and the envelopes between nodes cost, w
 	@$(STEP) "build the criterion benches" cargo bench --locked --workspace --bench envelope --bench sends --no-run
 	@cargo bench --locked --workspace --bench envelope --bench sends -- $(ARGS) 2>/dev/null | .ci/bench-table
 
+.PHONY: bench-operator
+bench-operator: build ## One operator with a thousand resources: time to Ready, memory, writes at rest; about a quarter of an hour
+	@$(NEED) go
+	@$(STEP) "API server programs (about 9 min the first time)" $(CLUSTER)/build.sh --api
+	@$(STEP) "a thousand resources" $(CARGO_TEST) --workspace --test e2e_api -- --ignored --nocapture many:: $(ARGS)
+
 # The load generator shares a package with the test harness, which is not optimised.
 .PHONY: bench-build
 bench-build: build

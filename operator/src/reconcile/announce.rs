@@ -8,6 +8,13 @@ use super::events::Action;
 use super::pass::Pass;
 use super::secrets::Secrets;
 
+/// What was made, in one sentence; nothing where nothing was.
+fn made(secrets: &[String], children: &[String]) -> Option<String> {
+    let secrets = secrets.iter().map(|name| format!("Secret {name} with new random content"));
+    let all: Vec<String> = secrets.chain(children.iter().cloned()).collect();
+    (!all.is_empty()).then(|| format!("created {}", all.join(", ")))
+}
+
 impl Pass<'_> {
     /// Events about what this pass did and what it found changed.
     pub(super) async fn tell(
@@ -17,8 +24,8 @@ impl Pass<'_> {
         children: &Children,
         secrets: &Secrets,
     ) {
-        for name in &secrets.created {
-            let note = format!("created Secret {name} with new random content");
+        // One event for all: a new resource has more than a dozen children.
+        if let Some(note) = made(&secrets.created, &children.created) {
             self.normal(Action::Children, "Created", note).await;
         }
         for name in &secrets.recreated {
@@ -26,9 +33,6 @@ impl Pass<'_> {
                 "Secret {name} was gone and has been created again with new random content; what used the old content must read the new one"
             );
             self.warning(Action::Children, "SecretRecreated", note).await;
-        }
-        for child in &children.created {
-            self.normal(Action::Children, "Created", format!("created {child}")).await;
         }
         for (type_, action, good) in [
             (conditions::REDIS_READY, Action::Redis, "True"),
@@ -69,5 +73,18 @@ impl Pass<'_> {
     pub(super) async fn warning(&self, action: Action, reason: &str, note: String) {
         let metrics = self.applier.metrics;
         self.shared.events.warning(metrics, &self.about, action, reason, note).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made;
+
+    #[test]
+    fn all_that_was_made_is_told_at_once() {
+        assert_eq!(made(&[], &[]), None);
+        let note = made(&["chat-api".to_owned()], &["Service chat".to_owned(), "StatefulSet chat".to_owned()]);
+        let expected = "created Secret chat-api with new random content, Service chat, StatefulSet chat";
+        assert_eq!(note.as_deref(), Some(expected));
     }
 }
