@@ -11,6 +11,7 @@ NAMESPACE ?= default ## namespace of the demo
 ARGS ?=             ## arguments for the program that is run (make run ARGS="--help") or for the tests (make test ARGS="kick")
 FUZZ_SECONDS ?= 30  ## time for each fuzz target
 THREADS ?= 2        ## cluster tests that run at the same time
+API_THREADS ?= 4    ## API server tests that run at the same time; most of their time they wait
 HUB_IMAGE ?= wsc-hub:dev           ## image of the hub, as the operator is told
 OPERATOR_IMAGE ?= wsc-operator:dev ## image of the operator
 REDIS_IMAGE ?= wsc-redis:dev       ## image of managed Redis
@@ -20,6 +21,7 @@ export CONTEXT NODES
 override NAMESPACE := $(strip $(NAMESPACE))
 override FUZZ_SECONDS := $(strip $(FUZZ_SECONDS))
 override THREADS := $(strip $(THREADS))
+override API_THREADS := $(strip $(API_THREADS))
 override HUB_IMAGE := $(strip $(HUB_IMAGE))
 override OPERATOR_IMAGE := $(strip $(OPERATOR_IMAGE))
 override REDIS_IMAGE := $(strip $(REDIS_IMAGE))
@@ -143,7 +145,7 @@ e2e: e2e-api e2e-cluster ## Everything on a real Kubernetes: e2e-api, then e2e-c
 e2e-api: build ## The operator against a real API server (etcd, API server, controllers; no root, no kubelet)
 	@$(NEED) go helm
 	@$(STEP) "API server programs (about 9 min the first time)" $(CLUSTER)/build.sh --api
-	@$(STEP) "API server tests" $(CARGO_TEST) --workspace --test e2e_api -- $(ARGS)
+	@$(STEP) "API server tests" $(CARGO_TEST) --workspace --test e2e_api -- --test-threads=$(API_THREADS) $(ARGS)
 
 .PHONY: e2e-cluster
 e2e-cluster: cluster images operator ingress ## Hubs, operator, Redis and Traefik in pods of a two-node Kubernetes (root), or of CONTEXT

@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn all_that_was_made_is_told_at_once() {
         assert_eq!(made(&[], &[]), None);
-        let note = made(&["chat-api".to_owned()], &["Service chat".to_owned(), "StatefulSet chat".to_owned()]);
+        let note =
+            made(&["chat-api".to_owned()], &["Service chat".to_owned(), "StatefulSet chat".to_owned()]);
         let expected = "created Secret chat-api with new random content, Service chat, StatefulSet chat";
         assert_eq!(note.as_deref(), Some(expected));
     }

@@ -116,12 +116,13 @@ impl FakeKubelet {
 
     async fn look_often(&self, pods: &Store<Pod>, maps: &Store<ConfigMap>) {
         let mut kept = BTreeMap::new();
+        let mut files = HotFiles::default();
         let mut looked = Instant::now();
         loop {
             lock(&self.hubs).pass(looked.elapsed());
             looked = Instant::now();
             // The next look tries again; what stays wrong fails the test by its deadline.
-            let trouble = self.look(&pods.state(), &settings(maps), &mut kept).await;
+            let trouble = self.look(&pods.state(), &files.settings(maps), &mut kept).await;
             lock(&self.hubs).trouble = trouble;
             tokio::time::sleep(LOOK).await;
         }
@@ -309,18 +310,34 @@ fn up(pods: &[Arc<Pod>], kept: &BTreeMap<String, Kept>) -> BTreeMap<String, BTre
     up
 }
 
-/// The hot settings of each resource.
-fn settings(maps: &Store<ConfigMap>) -> BTreeMap<String, FakeSettings> {
-    maps.state()
-        .iter()
-        .filter_map(|map| {
-            let cluster = map.metadata.name.as_deref()?.strip_suffix("-hot")?;
-            let text = map.data.as_ref()?.get("settings.yaml")?;
-            let line = text.lines().find_map(|line| line.strip_prefix("max_connections: "))?;
-            let hash = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-            Some((cluster.to_owned(), FakeSettings { hash, max_connections: line.trim().parse().ok()? }))
-        })
-        .collect()
+/// The hot settings of each resource, read again only where the file is another: a thousand hashes ten times a second
+/// would keep a core busy.
+#[derive(Debug, Default)]
+struct HotFiles {
+    read: BTreeMap<String, (Option<String>, FakeSettings)>,
+}
+
+impl HotFiles {
+    fn settings(&mut self, maps: &Store<ConfigMap>) -> BTreeMap<String, FakeSettings> {
+        let mut now = BTreeMap::new();
+        for map in maps.state() {
+            let cluster = map.metadata.name.as_deref().and_then(|name| name.strip_suffix("-hot"));
+            let Some(cluster) = cluster else { continue };
+            let version = &map.metadata.resource_version;
+            let known = self.read.remove(cluster).filter(|(before, _)| before == version);
+            let read = known.or_else(|| Some((version.clone(), read(&map)?)));
+            now.extend(read.map(|read| (cluster.to_owned(), read)));
+        }
+        self.read = now;
+        self.read.iter().map(|(cluster, (_, settings))| (cluster.clone(), settings.clone())).collect()
+    }
+}
+
+fn read(map: &ConfigMap) -> Option<FakeSettings> {
+    let text = map.data.as_ref()?.get("settings.yaml")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("max_connections: "))?;
+    let hash = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(FakeSettings { hash, max_connections: line.trim().parse().ok()? })
 }
 
 /// The status of a pod, bound to its uid: by now another pod may have the name. `age` is how long it has been so.
