@@ -24,8 +24,6 @@ use crate::{
 
 /// Pods of the cluster.
 pub(crate) const PODS: u32 = 3;
-/// Name of the cluster, which no other test uses.
-pub(crate) const NAME: &str = "crowd";
 const CLIENTS: usize = 3000;
 /// A second, `wait: delivered`.
 const LIVE: usize = 100;
@@ -62,16 +60,17 @@ pub(crate) struct Crowd<'a> {
 }
 
 impl<'a> Crowd<'a> {
-    /// Makes a cluster, and connects the clients once no other crowd is there.
-    pub(crate) async fn gather(namespace: &'a Namespace) -> Result<Self> {
+    /// Makes a cluster, and connects the clients once no other crowd is there. No other test has a cluster of this name.
+    pub(crate) async fn gather(namespace: &'a Namespace, name: &'a str) -> Result<Self> {
         let mut spec = open_spec(PODS);
         // What the product asks for by itself: pods that ask for nothing get nothing on a busy machine.
         spec["pod"] = json!({"resources": {"requests": {"cpu": "250m", "memory": "64Mi"}}});
         // A minute leaves every pod the time for its clients at the wanted rate, also one that has most of them.
         spec["drain"] = json!({"ratePerSecond": RATE, "terminationGracePeriod": "60s"});
-        let cluster = TestCluster::create(namespace, NAME, &spec).await?;
+        let cluster = TestCluster::create(namespace, name, &spec).await?;
         cluster.ready(PODS, STARTED).await?;
         let alone = without_a_crowd().await;
+        cluster.ready(PODS, STARTED).await?;
         let outside = Arc::new(Outside::of(&cluster, CLIENTS).await?);
         outside.is_open().await?;
         let clients = ReturningClients::start(CLIENTS, &outside.open()).await?;

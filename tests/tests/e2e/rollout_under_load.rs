@@ -11,7 +11,7 @@ use wsc_tests::kubernetes::{
 
 use crate::{
     absent_operator::AbsentOperator,
-    crowd::{Crowd, NAME, PODS},
+    crowd::{Crowd, PODS},
     rollout::{pods, rolls_to},
     stage::{STARTED, Stage},
 };
@@ -23,7 +23,7 @@ fn names(cluster: &TestCluster<'_>, ordinals: impl IntoIterator<Item = u32>) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_image_under_load_keeps_every_promise() -> Result<()> {
     let stage = Stage::new("crowd-image").await?;
-    let crowd = Crowd::gather(&stage.ns).await?;
+    let crowd = Crowd::gather(&stage.ns, "crowd-image").await?;
     let cluster = crowd.cluster;
     cluster.change(&json!({"image": {"repository": "wsc-hub", "tag": "dev-next"}})).await?;
     rolls_to(&cluster, "wsc-hub:dev-next", 3).await?;
@@ -33,13 +33,13 @@ async fn a_new_image_under_load_keeps_every_promise() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_scale_to_fewer_pods_under_load_keeps_every_promise() -> Result<()> {
     let stage = Stage::new("crowd-scale").await?;
-    let crowd = Crowd::gather(&stage.ns).await?;
+    let crowd = Crowd::gather(&stage.ns, "crowd-scale").await?;
     let cluster = crowd.cluster;
-    stage.ns.kubectl.run(&["scale", "wsc/crowd", "--replicas=2"]).await?;
+    stage.ns.kubectl.run(&["scale", "wsc/crowd-scale", "--replicas=2"]).await?;
     // A smaller wish has to hold for a minute before pods go.
     stage
         .ns
-        .until(WSC_CLUSTER, NAME, "the operator removes a pod", STARTED, |object| {
+        .until(WSC_CLUSTER, cluster.name, "the operator removes a pod", STARTED, |object| {
             object["status"]["operation"]["type"] == "ScaleDown"
         })
         .await?;
@@ -52,17 +52,17 @@ async fn kubectl_scale_to_fewer_pods_under_load_keeps_every_promise() -> Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_drained_under_load_keeps_every_promise() -> Result<()> {
     let stage = Stage::new("crowd-node").await?;
-    let crowd = Crowd::gather(&stage.ns).await?;
+    let crowd = Crowd::gather(&stage.ns, "crowd-node").await?;
     let cluster = crowd.cluster;
     // A Redis of one pod that keeps nothing on a disk cannot move without a loss, and promises no more.
-    let redis = stage.ns.get(POD, &format!("{NAME}-redis-0")).await?["spec"]["nodeName"].clone();
+    let redis = stage.ns.get(POD, "crowd-node-redis-0").await?["spec"]["nodeName"].clone();
     let hubs = pods(&cluster).await?;
     let other = hubs.iter().map(|pod| &pod["spec"]["nodeName"]).find(|node| **node != redis);
     let node = other.and_then(Value::as_str).context("no hub is on another node than Redis")?;
     let leaving = hubs.iter().filter(|pod| pod["spec"]["nodeName"] == node);
     let leaving: Vec<String> =
         leaving.filter_map(|pod| pod["metadata"]["name"].as_str()).map(ToOwned::to_owned).collect();
-    let selector = format!("app.kubernetes.io/name=wsc-hub,app.kubernetes.io/instance={NAME}");
+    let selector = format!("app.kubernetes.io/name=wsc-hub,app.kubernetes.io/instance={}", cluster.name);
     let drained = DrainedNode::drain(&stage.ns.kubectl, node, &selector).await?;
     cluster.ready(PODS, STARTED).await?;
     let left = pods(&cluster).await?.iter().filter(|pod| pod["spec"]["nodeName"] == node).count();
@@ -74,7 +74,7 @@ async fn a_node_that_is_drained_under_load_keeps_every_promise() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_deleted_under_load_without_an_operator_keep_every_promise() -> Result<()> {
     let stage = Stage::alone("crowd-alone").await?;
-    let crowd = Crowd::gather(&stage.ns).await?;
+    let crowd = Crowd::gather(&stage.ns, "crowd-alone").await?;
     let cluster = crowd.cluster;
     let absent = AbsentOperator::of(&stage).await?;
     // As somebody restarts pods by hand: the next when this one serves.
