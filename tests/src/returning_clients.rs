@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::BoxFuture;
 
 use crate::{
@@ -65,6 +65,7 @@ impl ReturningClients {
             Ok(Look::when(missing == 0, (), format!("{missing} are not")))
         })
         .await
+        .with_context(|| format!("{:?}, ends until now {:?}", self.nodes(), self.ends()))
     }
 
     /// How many are connected to each node.
