@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::{self, Display},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,6 +53,8 @@ pub(crate) struct Crowd<'a> {
     pub(crate) cluster: TestCluster<'a>,
     clients: ReturningClients,
     sends: SteadySends,
+    /// Where they were before anything happened.
+    before: BTreeMap<String, usize>,
     /// Sends since then.
     quiet: Instant,
     /// Something happens to pods since then.
@@ -77,8 +80,8 @@ impl<'a> Crowd<'a> {
         let sends = SteadySends::start(CLIENTS, LIVE, STORED, outside.api());
         let quiet = Instant::now();
         tokio::time::sleep(QUIET).await;
-        println!("{CLIENTS} clients: {:?}", clients.nodes());
-        Ok(Self { cluster, clients, sends, quiet, began: Instant::now(), _alone: alone })
+        let before = clients.nodes();
+        Ok(Self { cluster, clients, sends, before, quiet, began: Instant::now(), _alone: alone })
     }
 
     /// Waits until all clients are there.
@@ -86,41 +89,87 @@ impl<'a> Crowd<'a> {
         self.clients.all_connected().await
     }
 
-    /// Checks every promise for the time since the clients were there, in which `gone` pods went, each once.
-    pub(crate) async fn judge(self, what: &str, gone: &[String]) -> Result<()> {
+    /// What has become of clients and messages while `gone` pods went, each once.
+    pub(crate) async fn figures(self, gone: &[String]) -> Result<Figures> {
         self.clients.all_connected().await?;
         let ended = Instant::now();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let sent = self.sends.finish().await?;
         let verdict = Verdict::of(&sent, &self.clients).await;
-        let farewells = self.clients.farewells_since(self.began);
-        let moves = self.clients.moves_since(self.began);
+        Ok(Figures {
+            gone: gone.to_vec(),
+            before: self.before,
+            after: self.clients.nodes(),
+            took: ended - self.began,
+            verdict,
+            quiet: times_between(&sent, self.quiet, self.began),
+            busy: times_between(&sent, self.began, ended),
+            moves: self.clients.moves_since(self.began),
+            farewells: self.clients.farewells_since(self.began),
+            ends: self.clients.ends(),
+            in_order: self.clients.left_in_order(),
+        })
+    }
+}
+
+/// The median, the 99th percentile and the longest of the times of sends.
+type Times = (Duration, Duration, Duration);
+
+/// What became of clients and messages while pods went.
+pub(crate) struct Figures {
+    gone: Vec<String>,
+    before: BTreeMap<String, usize>,
+    after: BTreeMap<String, usize>,
+    took: Duration,
+    verdict: Verdict,
+    quiet: Times,
+    busy: Times,
+    /// Of each client.
+    moves: Vec<usize>,
+    farewells: BTreeMap<String, Farewells>,
+    ends: BTreeMap<String, usize>,
+    in_order: Result<()>,
+}
+
+impl Figures {
+    /// Checks every promise.
+    pub(crate) fn keep_every_promise(self) -> Result<()> {
+        self.verdict.keeps_every_promise();
+        let most = self.moves.iter().max().copied().unwrap_or(0);
+        ensure!(most <= self.gone.len(), "somebody moved {most} times: {self}");
+        ensure!(mean(&self.moves) <= MOVES, "clients moved too often: {self}");
+        let mut gone = self.gone.clone();
+        gone.sort_unstable();
+        ensure!(self.farewells.keys().eq(&gone), "others sent clients away: {self}");
+        self.farewells.iter().try_for_each(|(pod, farewells)| is_paced(pod, farewells))?;
+        self.in_order
+    }
+}
+
+impl Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:?} went in {:.1?}; clients {:?}, then {:?}",
+            self.gone, self.took, self.before, self.after
+        )?;
+        writeln!(f, "  {}", self.verdict)?;
+        for (phase, (p50, p99, longest)) in [("before", self.quiet), ("meanwhile", self.busy)] {
+            writeln!(f, "  sends {phase}: p50 {p50:?} p99 {p99:?} longest {longest:?}")?;
+        }
         let mut often = BTreeMap::<usize, usize>::new();
-        for count in &moves {
+        for count in &self.moves {
             *often.entry(*count).or_default() += 1;
         }
-        let mean = mean(&moves);
-
-        println!("{what}: {:.1?}; {} clients: {:?}", ended - self.began, moves.len(), self.clients.nodes());
-        println!("  {verdict}");
-        for (phase, from, until) in [("before", self.quiet, self.began), ("meanwhile", self.began, ended)] {
-            let (p50, p99, longest) = times_between(&sent, from, until);
-            println!("  sends {phase}: p50 {p50:?} p99 {p99:?} longest {longest:?}");
-        }
-        println!("  moves of a client: mean {mean:.2}, how often {often:?}; ends {:?}", self.clients.ends());
-        for (pod, farewells) in &farewells {
-            println!("  sent away by {pod}: {farewells}");
-        }
-
-        verdict.keeps_every_promise();
-        self.clients.left_in_order()?;
-        let most = often.keys().max().copied().unwrap_or(0);
-        assert!(most <= gone.len(), "{what}: somebody moved {most} times for {gone:?}");
-        assert!(mean <= MOVES, "{what}: {mean:.2} moves of a client for {gone:?}");
-        let mut expected = gone.to_vec();
-        expected.sort_unstable();
-        assert!(farewells.keys().eq(&expected), "{what}: {farewells:?} instead of {gone:?}");
-        farewells.iter().try_for_each(|(pod, farewells)| is_paced(pod, farewells))
+        write!(
+            f,
+            "  moves of a client: mean {:.2}, how often {often:?}; ends {:?}",
+            mean(&self.moves),
+            self.ends
+        )?;
+        self.farewells
+            .iter()
+            .try_for_each(|(pod, farewells)| write!(f, "\n  sent away by {pod}: {farewells}"))
     }
 }
 

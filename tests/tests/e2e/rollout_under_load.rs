@@ -27,7 +27,9 @@ async fn a_new_image_under_load_keeps_every_promise() -> Result<()> {
     let cluster = crowd.cluster;
     cluster.change(&json!({"image": {"repository": "wsc-hub", "tag": "dev-next"}})).await?;
     rolls_to(&cluster, "wsc-hub:dev-next", 3).await?;
-    crowd.judge("a new image", &names(&cluster, 0..PODS)).await
+    let figures = crowd.figures(&names(&cluster, 0..PODS)).await?;
+    println!("{figures}");
+    figures.keep_every_promise()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,7 +48,9 @@ async fn kubectl_scale_to_fewer_pods_under_load_keeps_every_promise() -> Result<
     let leaving = cluster.pod(PODS - 1);
     stage.ns.gone(POD, &leaving, STARTED).await?;
     cluster.ready(PODS - 1, STARTED).await?;
-    crowd.judge("fewer pods", &[leaving]).await
+    let figures = crowd.figures(&[leaving]).await?;
+    println!("{figures}");
+    figures.keep_every_promise()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +72,9 @@ async fn a_node_that_is_drained_under_load_keeps_every_promise() -> Result<()> {
     let left = pods(&cluster).await?.iter().filter(|pod| pod["spec"]["nodeName"] == node).count();
     assert_eq!(left, 0, "a node that takes no pods has some");
     drop(drained);
-    crowd.judge(&format!("drain of a node with {} of the pods", leaving.len()), &leaving).await
+    let figures = crowd.figures(&leaving).await?;
+    println!("{figures}");
+    figures.keep_every_promise()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,5 +93,7 @@ async fn pods_deleted_under_load_without_an_operator_keep_every_promise() -> Res
     }
     absent.comes_back().await?;
     cluster.ready(PODS, STARTED).await?;
-    crowd.judge("pods deleted without an operator", &names(&cluster, 0..PODS)).await
+    let figures = crowd.figures(&names(&cluster, 0..PODS)).await?;
+    println!("{figures}");
+    figures.keep_every_promise()
 }
