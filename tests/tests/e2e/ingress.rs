@@ -256,7 +256,7 @@ async fn a_rollout_behind_the_ingress_brings_every_client_back() -> Result<()> {
         for event in client.events() {
             match event {
                 Event::Lost(code) => {
-                    ensure!(code == Some(1012), "a client lost its connection with {code:?}")
+                    ensure!(code == Some(1012), "a client lost its connection with {code:?}");
                 }
                 Event::Failed(why) => refused.push(why),
                 _ => {}
