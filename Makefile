@@ -119,7 +119,7 @@ generate: ## Write crds/, docs/reference/, the chart's copy of the CRD, manifest
 .PHONY: test
 test: build ## Unit and behaviour tests with real sockets, a real redis-server and schemathesis; no root, no cluster
 	@$(NEED) redis nginx schemathesis
-	@$(STEP) "unit tests, source rules and behaviour tests (about 4 min the first time)" \
+	@$(STEP) "unit tests, source rules and behaviour tests (about 11 min the first time, then 8)" \
 	  $(CARGO_TEST) --no-fail-fast --workspace --lib --bins --test source_rules --test hermetic -- $(ARGS)
 	@$(STEP) "examples in the documentation" $(CARGO_TEST) --workspace --doc -- $(ARGS)
 

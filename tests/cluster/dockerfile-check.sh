@@ -22,7 +22,6 @@ need_root "dockerfile-check.sh"
 packages_need "building the Dockerfile" buildah=buildah jq=jq
 folder=$(binaries_folder)
 binaries_need "$folder" wsc-hub wsc-operator kubectl-wsc
-[[ $folder == "$REPOSITORY"/* ]] || die "the programs are outside of the build context: $folder" "unset CARGO_TARGET_DIR and build again"
 
 work=$(mktemp -d)
 store=(--root "$work/root" --runroot "$work/run" --storage-driver vfs)
@@ -32,13 +31,20 @@ cleanup() {
 }
 trap cleanup EXIT
 
+# The programs where the Dockerfile looks for them, wherever cargo has put them, and what is sent to a builder.
+context=$work/context
+programs=$context/$(sed -n 's/^ARG BINARIES=//p' "$REPOSITORY/Dockerfile" | head -n 1)
+mkdir -p "$programs"
+cp "$REPOSITORY/Dockerfile" "$REPOSITORY/.dockerignore" "$context"
+cp "$folder"/{wsc-hub,wsc-operator,kubectl-wsc} "$programs"
+
 # expect WHAT FOUND WANTED
 expect() { [[ $2 == "$3" ]] || die "$target: $1 is '$2', expected '$3'"; }
 
 for target in hub operator; do
   say "building target $target"
   buildah "${store[@]}" build --isolation chroot --target "$target" --tag "wsc-$target:check" \
-    --build-arg "BINARIES=${folder#"$REPOSITORY"/}" --build-arg "VERSION=$(binaries_version)" "$REPOSITORY" >"$work/log" 2>&1 ||
+    --build-arg "VERSION=$(binaries_version)" "$context" >"$work/log" 2>&1 ||
     { tail -n 20 "$work/log" >&2; die "buildah cannot build target $target"; }
   config=$(buildah "${store[@]}" inspect --type image "wsc-$target:check" | jq -c .OCIv1.config)
   expect entrypoint "$(jq -r '.Entrypoint | join(" ")' <<<"$config")" "/wsc-$target"
