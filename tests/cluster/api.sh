@@ -77,7 +77,7 @@ EOF
     --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" \
     --service-account-issuer https://kubernetes.default.svc.cluster.local \
     --service-account-key-file "$pki/sa.pub" --service-account-signing-key-file "$pki/sa.key" \
-    --audit-policy-file "$dir/audit-policy.yaml" --audit-log-path "$dir/audit.log" --audit-log-format json
+    --audit-policy-file "$dir/audit-policy.yaml" --audit-log-path "$dir/audit.log" --audit-log-maxsize 4096 --audit-log-format json
   wait_until 60 "API server ready" ready_or_dead || true
   process_alive "$dir/etcd.pid" && process_alive "$dir/apiserver.pid" && kubectl_here get --raw /readyz >/dev/null 2>&1 || return 1
   process_ensure "$dir/controller-manager.pid" "$dir/controller-manager.log" "$BIN/kube-controller-manager" \

@@ -88,7 +88,7 @@ impl Applier<'_> {
         desired: &Value,
         memory: &mut ClusterMemory,
     ) -> Result<Outcome, ReconcileError> {
-        let Some(cache) = self.caches.kind(kind) else {
+        let Some(resource) = self.caches.kind(kind) else {
             return Err(ReconcileError::Spec(format!("{kind} is not watched")));
         };
         let asked = hash(&desired.to_string());
@@ -104,7 +104,7 @@ impl Applier<'_> {
             return Ok(Outcome::Unchanged(object));
         }
         // The cache may lag behind our own last write, so it never decides about a write.
-        let api = self.api(&cache.resource);
+        let api = self.api(resource);
         let live = api.get_opt(name).await.map_err(ReconcileError::api(format!("reading {kind} {name}")))?;
         if let Some(object) = &live {
             if let Some(owner) = self.foreign_owner(object) {

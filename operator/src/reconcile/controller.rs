@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Error as ControllerError, ReconcileRequest};
 use kube::runtime::reflector::store::Writer;
@@ -23,13 +23,14 @@ use crate::desired::optional::Served;
 use crate::observe::metrics::PassResult;
 use crate::observe::readiness::Readiness;
 
-use super::cache::{CHILDREN, Caches, ChildCache, HUB_PODS, child_kinds};
+use super::cache::{CHILDREN, Caches, HUB_PODS, child_kinds};
 use super::context::{Context, Shared};
 use super::error::{ReconcileError, status_code};
 use super::memory::ClusterKey;
 use super::optional_kinds;
 use super::pass::Pass;
 use super::undecodable;
+use super::watched::Watched;
 
 /// A resource as it comes from the watch, readable or not.
 pub type Guarded = DeserializeGuard<WscCluster>;
@@ -69,33 +70,20 @@ pub async fn run(
     requests.push(cluster_requests(&shared.client, namespace.as_deref(), writer));
     let mut children = Vec::new();
     for resource in child_kinds() {
-        let writer = Writer::<DynamicObject>::new(resource.clone());
-        let store = writer.as_reader();
-        let api: Api<DynamicObject> = match namespace.as_deref() {
-            Some(name) => Api::namespaced_with(shared.client.clone(), name, &resource),
-            None => Api::all_with(shared.client.clone(), &resource),
-        };
+        let api = optional_kinds::api(&shared.client, namespace.as_deref(), &resource);
         let config = watcher::Config::default().labels(CHILDREN);
-        let stream = watcher(api, config)
-            .default_backoff()
-            .modify(|object| object.metadata.managed_fields = None)
-            .reflect(writer)
-            .touched_objects();
-        requests.push(owner_requests(stream));
-        children.push(ChildCache { resource, store });
+        let (kind, touched) = Watched::new(resource, watcher(api, config).default_backoff());
+        requests.push(owner_requests(touched));
+        children.push(kind);
     }
     let before = optional_kinds::look(&shared.client, namespace.as_deref(), Served::default()).await;
     let (found, served) = watch::channel(before);
     for resource in optional_kinds::kinds() {
-        let writer = Writer::<DynamicObject>::new(resource.clone());
-        let store = writer.as_reader();
         let api = optional_kinds::api(&shared.client, namespace.as_deref(), &resource);
-        let stream = optional_kinds::events(api, resource.kind.clone(), served.clone())
-            .modify(|object| object.metadata.managed_fields = None)
-            .reflect(writer)
-            .touched_objects();
-        requests.push(owner_requests(stream));
-        children.push(ChildCache { resource, store });
+        let events = optional_kinds::events(api, resource.kind.clone(), served.clone());
+        let (kind, touched) = Watched::new(resource, events);
+        requests.push(owner_requests(touched));
+        children.push(kind);
     }
     requests.push(everybody(clusters.clone(), optional_kinds::changes(served.clone())));
     let looking = optional_kinds::keep_looking(
@@ -105,14 +93,10 @@ pub async fn run(
         Arc::new(found),
         shutdown.clone(),
     );
-    let (pods, writer) = reflector::store::<Pod>();
     let config = watcher::Config::default().labels(HUB_PODS);
-    let stream = watcher(api_of::<Pod>(&shared.client, namespace.as_deref()), config)
-        .default_backoff()
-        .modify(|pod| pod.metadata.managed_fields = None)
-        .reflect(writer)
-        .touched_objects();
-    requests.push(owner_requests(stream));
+    let events = watcher(api_of::<Pod>(&shared.client, namespace.as_deref()), config).default_backoff();
+    let (pods, touched) = Watched::new((), events);
+    requests.push(owner_requests(touched));
 
     let context =
         Arc::new(Context { caches: Caches::new(children, pods, served), shared: Arc::clone(&shared) });

@@ -2,7 +2,7 @@
 //!
 //! - [`controller`]: watches, queue, back-off, bounded concurrency
 //! - [`context`]: what every pass shares
-//! - [`cache`]: the watched objects
+//! - [`cache`], [`watched`]: the watched objects, by kind and by cluster
 //! - [`memory`]: what the operator remembers of a cluster between passes
 //! - [`pass`]: one pass over one resource, step by step
 //! - [`children`], [`operate`], [`announce`]: parts of it
@@ -50,6 +50,7 @@ pub mod sweep;
 pub mod template;
 pub mod undecodable;
 pub mod verdicts;
+pub mod watched;
 
 #[cfg(test)]
 mod verdict_tests;

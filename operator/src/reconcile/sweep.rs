@@ -38,7 +38,7 @@ pub async fn sweep(
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
             ..DeleteParams::background()
         };
-        match applier.api(&resource).delete(name, &delete).await {
+        match applier.api(resource).delete(name, &delete).await {
             Ok(_) => {
                 applier.metrics.wrote("delete", &resource.kind);
                 tracing::info!(
